@@ -1,0 +1,57 @@
+"""Stopping on request: a signal sets a flag, the engine sees it at the next step's edge and saves. [light]"""
+
+import os
+import shlex
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from ddarts.runtime.errors import DdartsError
+
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGINT")
+
+
+class Requeue(DdartsError):  # noqa: N818 (a request, not an error)
+    """The run stopped on request after saving; exit code 75 (EX_TEMPFAIL) asks the scheduler to start it again."""
+
+    exit_code = 75
+
+    def __init__(self, command: str, run_dir: str | os.PathLike[str], signal_name: str, step: int) -> None:
+        resume = f"ddarts {command} --resume {shlex.quote(os.fspath(run_dir))}"
+        super().__init__(f"stopped by {signal_name} after step {step}, checkpoint saved; continue with: {resume}")
+
+
+class StopRequest:
+    """Context manager: SIGTERM, SIGUSR1 and SIGINT set `requested`; a second SIGINT raises KeyboardInterrupt.
+
+    Handlers from before come back on leaving. Outside the main thread Python allows no handlers, so nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal_name: str | None = None
+        self._interrupts = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for name in _NAMES:
+                number = getattr(signal, name, None)  # Windows has no SIGUSR1
+                if number is not None:
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        for number, handler in self._before.items():
+            # None: set by C code, which Python cannot put back; the default is the nearest.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        self.signal_name = self.signal_name or signal.Signals(number).name
+        if number == signal.SIGINT:
+            self._interrupts += 1
+            if self._interrupts > 1:
+                raise KeyboardInterrupt

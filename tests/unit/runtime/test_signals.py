@@ -1,0 +1,56 @@
+"""Real signals to this very process."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.signals import Requeue, StopRequest
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_sets_the_flag_and_handlers_come_back(name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert not stop.requested and stop.signal_name is None
+        os.kill(os.getpid(), number)
+        assert stop.requested and stop.signal_name == name
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_is_obeyed_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal_name == "SIGTERM"
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("still running")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_it_does_nothing():
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def work():
+        with StopRequest() as stop:
+            seen.append((stop.requested, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
+
+
+def test_requeue_tells_the_command():
+    error = Requeue("search", "logs/search/my run", "SIGUSR1", 120)
+    assert isinstance(error, DdartsError) and error.exit_code == 75
+    assert str(error) == (
+        "stopped by SIGUSR1 after step 120, checkpoint saved; "
+        "continue with: ddarts search --resume 'logs/search/my run'"
+    )
