@@ -1,0 +1,136 @@
+"""Options that several commands share."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ddarts.config.options import option
+
+DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenet", "folder")
+SPACES = ("ddarts", "dartopti")
+PARSE_METHODS = ("darts", "threshold_sparse", "threshold_edge", "threshold_complete")
+DERIVATIONS = ("paper", "code", "cycle")
+WIRINGS = ("increasing", "published")
+MAX_SEED = 2**32 - 1  # the largest that every library takes
+
+ARCH = "give the name of an architecture (ddarts archs lists them) or the path of a genotype"
+ARCH_HELP = "name of an architecture (see ddarts archs), or path of a genotype (.json, or published .txt)"
+DERIVATION_HELP = "how more layers than genes are filled; code and cycle differ in reductions and gene order"
+WIRING_HELP = "order of a cell's nodes; published drops the edges that the published code drops"
+ALIAS_CHANNELS = " (left out: those of the article's network where --arch names one, else 64)"
+STEM_HELP = "ImageNet only: published (total stride 4) or darts (total stride 8)"
+
+
+def parse_method(default: str | None, extra: str = "") -> Any:
+    """The option --parse_method."""
+    return option(default, f"how α become a genotype{extra}", choices=PARSE_METHODS)
+
+
+def op_threshold(default: float | None, extra: str = "") -> Any:
+    """The option --op_threshold."""
+    help_text = f"σ(α) from which an operation is kept{extra}"
+    return option(default, help_text, exclusive_minimum=0, exclusive_maximum=1)
+
+
+def init_channels(default: int | None, extra: str = "") -> Any:
+    """The option --init_channels. Even, because strided connections are made of two halves."""
+    return option(default, f"channels of the first cell{extra}", minimum=2, even=True)
+
+
+def default_dataset(data: str | None) -> str:
+    """The data set where none is named: `digits`, or, as published, `cifar10` where a folder of data is given."""
+    return "cifar10" if data else "digits"
+
+
+@dataclass(frozen=True)
+class DatasetOption:
+    """Which data set. Left out: digits, or cifar10 where --data is given."""
+
+    dataset: str | None = option(
+        None, "images to work on (left out: digits; with --data alone: cifar10)", choices=DATASETS
+    )
+
+    def __post_init__(self) -> None:
+        if self.dataset is None:
+            object.__setattr__(self, "dataset", default_dataset(getattr(self, "data", None)))
+
+
+@dataclass(frozen=True)
+class DataOptions(DatasetOption):
+    """Which images, and where they lie."""
+
+    data: str | None = option(None, "folder of the data set (left out: where it usually lies)")
+    download: bool = option(False, "fetch the data set if it is not there; nothing is downloaded otherwise")
+    image_size: int | None = option(
+        None, "side of the images in pixels (left out: the data set's own)", minimum=8, maximum=4096
+    )
+
+    def data_conflicts(self) -> Iterator[str]:
+        """What is wrong with these options taken together."""
+        if self.dataset == "folder" and not self.data:
+            yield "--dataset folder: needs --data FOLDER, the folder that holds the images"
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """Where and how the numbers are computed."""
+
+    device: str = option("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
+    backend: str = option(
+        "auto",
+        "implementation of the operators; auto takes the fastest there is",
+        choices=("auto", "reference", "cpp", "cuda", "triton"),
+    )
+    amp: bool = option(False, "mixed precision: fp16 on CUDA, bf16 on the CPU")
+    precision: str | None = option(
+        None,
+        "number format of the forward passes (left out: fp32, or what --amp says)",
+        choices=("fp32", "bf16", "fp16"),
+    )
+    loader: str = option(
+        "auto",
+        "who prepares the batches: resident keeps all images in memory",
+        choices=("auto", "resident", "torchvision", "dali"),
+        unavailable={"dali": "use --loader resident or torchvision"},
+    )
+
+    def compute_conflicts(self) -> Iterator[str]:
+        """What is wrong with these options taken together, as far as it can be told without looking for devices."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,4})?", self.device):
+            yield f"--device {self.device}: choose auto, cpu, cuda or cuda:N"
+        if self.amp and self.precision == "fp32":
+            yield "--precision fp32: contradicts --amp; leave one of them out"
+        if self.device == "cpu" and self.precision == "fp16":
+            yield "--precision fp16: not for --device cpu; choose bf16 or fp32"
+        if self.device == "cpu" and self.backend in ("cuda", "triton"):
+            yield f"--backend {self.backend}: not for --device cpu; choose auto, cpp or reference"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A run's folder, length and engine."""
+
+    out: str = option("logs", "folder that holds all runs")
+    save: str = option("EXP", "name of the run's folder (left out on the command line: data set and time)")
+    resume: str | None = option(
+        None,
+        "run folder or checkpoint to continue from; without a value: the run that --out and --save name",
+        bare="auto",
+    )
+    max_steps: int | None = option(None, "stop after this many steps in all (left out: no limit)", minimum=1)
+    checkpoint_every: int = option(0, "steps between checkpoints, besides one after every epoch (0: none)", minimum=0)
+    engine: str = option(
+        "torch",
+        "who runs the steps",
+        choices=("torch", "deepspeed"),
+        unavailable={"deepspeed": "use --engine torch"},
+    )
+    ds_config: str | None = option(
+        None, "DeepSpeed's own configuration file", unavailable={"*": "use --engine torch, which needs no such file"}
+    )
+
+    def run_conflicts(self) -> Iterator[str]:
+        """What is wrong with these options taken together."""
+        if self.save in (".", "..") or "/" in self.save or "\\" in self.save:
+            yield f"--save {self.save}: must be one folder name (the folder above it is --out)"

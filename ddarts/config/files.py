@@ -1,0 +1,59 @@
+"""Configuration files: YAML, read safely, written in one step."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ddarts.config.options import canonical, specs
+from ddarts.config.values import convert, shown
+from ddarts.runtime.errors import UsageError
+
+MAX_BYTES = 1 << 20
+
+
+def to_yaml(config: Any, path: str | Path) -> None:
+    """Write every option of `config` to a YAML file, replacing it in one step. Raises DdartsError."""
+    import yaml
+
+    from ddarts.runtime.rundir import atomic_write_text
+
+    values = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(config).items()
+    }
+    atomic_write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def read_options(cls: type, path: str | Path) -> dict[str, Any]:
+    """The options of `cls` that a YAML file sets, converted. UsageError names the file and what is wrong in it."""
+    content = _load(Path(path))
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path}: must be a list of `option: value` lines")
+    options: dict[str, Any] = {}
+    for key, value in content.items():
+        if not isinstance(key, str):
+            raise UsageError(f"--config {path}: {shown(key)} is not the name of an option")
+        name = canonical(cls, key, f"--config {path}: ")
+        if name in options:
+            raise UsageError(f"--config {path}: --{name} is given twice")
+        options[name] = convert(specs(cls)[name], value, f"--config {path}: ")
+    return options
+
+
+def _load(path: Path) -> Any:
+    import yaml
+
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"--config {path}: is larger than {MAX_BYTES >> 20} MiB, which no configuration is")
+    try:
+        return yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise UsageError(f"--config {path}: is not a YAML file{where}") from None

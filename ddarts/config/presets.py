@@ -1,0 +1,72 @@
+"""What a data set changes about the published defaults: small images need fewer channels and faster steps."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Preset = Callable[[], dict[str, Any]]
+
+
+def search_digits() -> dict[str, Any]:
+    """A search that ends in minutes on two cores, with α moving far enough to pass the threshold."""
+    return {
+        "epochs": 6,
+        "batch_size": 48,
+        "init_channels": 4,
+        "layers": 5,
+        "learning_rate": 0.05,
+        "learning_rate_min": 0.005,
+        "arch_learning_rate": 0.1,
+        "arch_learning_rate_min": 0.02,
+        "report_freq": 15,
+    }
+
+
+def search_fashion_mnist() -> dict[str, Any]:
+    """A few passes over 60,000 images are many steps: fewer epochs, small channels."""
+    return {
+        "epochs": 3,
+        "batch_size": 96,
+        "init_channels": 4,
+        "layers": 5,
+        "learning_rate": 0.025,
+        "learning_rate_min": 0.001,
+        "arch_learning_rate": 0.02,
+        "arch_learning_rate_min": 0.005,
+    }
+
+
+def train_digits() -> dict[str, Any]:
+    """Enough for 97 % and more on the test images."""
+    return {
+        "epochs": 30,
+        "batch_size": 64,
+        "init_channels": 8,
+        "learning_rate": 0.05,
+        "drop_path_prob": 0.0,
+        "report_freq": 10,
+    }
+
+
+def train_fashion_mnist() -> dict[str, Any]:
+    """A short training that a CPU can do."""
+    return {"epochs": 10, "batch_size": 128, "init_channels": 16, "learning_rate": 0.05, "drop_path_prob": 0.1}
+
+
+PRESETS: Mapping[tuple[str, str], Preset] = {
+    ("search", "digits"): search_digits,
+    ("search", "fashion_mnist"): search_fashion_mnist,
+    ("train", "digits"): train_digits,
+    ("train", "fashion_mnist"): train_fashion_mnist,
+}
+
+
+def preset(command: str, dataset: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The preset of a command for a data set, empty where there is none.
+
+    Where the user gives (`given`) a learning rate but not where it ends, the preset's end is left out with it.
+    """
+    values = PRESETS.get((command, dataset), dict)()
+    for name in ("learning_rate", "arch_learning_rate"):
+        if name in (given or {}):
+            values.pop(f"{name}_min", None)
+    return values

@@ -1,0 +1,104 @@
+"""Options of `ddarts search`. Names and defaults are the published ones (article, section 4, and its code)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ddarts.config import common
+from ddarts.config.options import option
+
+MIN_LAYERS = 3  # reductions stand at ⌊L/3⌋ and ⌊2L/3⌋: from 3 cells on these are two cells, neither the first
+MAX_STEPS = 64  # nodes of a cell that a genotype may have
+
+_LOSS_WEIGHTS = {"minimum": 0}
+_RATE = {"exclusive_minimum": 0}
+_BASELINE = "leave it out: the search starts from α = 0 in the D-DARTS space"
+
+
+@dataclass(frozen=True)
+class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
+    """Find the operations of every cell: α and weights, step by step, on two halves of the training images."""
+
+    command: ClassVar[str] = "search"
+
+    epochs: int = option(50, "passes over the training half", minimum=1)
+    batch_size: int = option(72, "images of a step, from each half", minimum=1)
+    seed: int = option(
+        2, "seed of weights, halves, order, augmentation and ablations", minimum=0, maximum=common.MAX_SEED
+    )
+    train_portion: float = option(
+        0.5, "share of the images that train the weights; the rest moves α", exclusive_minimum=0, exclusive_maximum=1
+    )
+
+    init_channels: int = common.init_channels(32)
+    layers: int = option(8, "cells of the search network", minimum=MIN_LAYERS, maximum=1000)
+    steps: int = option(4, "nodes of a cell", minimum=1, maximum=MAX_STEPS)
+    multiplier: int = option(4, "how many of a cell's last nodes make its output", minimum=1, maximum=MAX_STEPS)
+    supernet: str = option(
+        "auto",
+        "implementation of the search network",
+        choices=("auto", "reference", "fused"),
+        unavailable={"fused": "use --supernet auto or reference"},
+    )
+    arch_baseline: str | None = option(None, "handcrafted architecture to start from", unavailable={"*": _BASELINE})
+    pretrain_epochs: int = option(5, "epochs on weights alone before a search from a baseline", minimum=0)
+    no_arch_metric: bool = option(False, "do not log (and stop by) the distance to the baseline")
+    init_from: str | None = option(None, "file of search weights under the published names to start from")
+
+    learning_rate: float = option(0.005, "learning rate of the weights (SGD, cosine)", **_RATE)
+    learning_rate_min: float = option(0.001, "where the weights' learning rate ends", minimum=0)
+    momentum: float = option(0.9, "momentum of the weights", minimum=0, exclusive_maximum=1)
+    weight_decay: float = option(3e-4, "weight decay of the weights", minimum=0)
+    grad_clip: float = option(5.0, "largest norm of the weights' gradient", **_RATE)
+    arch_learning_rate: float = option(3e-3, "learning rate of α (Adam, cosine)", **_RATE)
+    arch_learning_rate_min: float = option(1e-3, "where α's learning rate ends", minimum=0)
+    arch_weight_decay: float = option(1e-3, "weight decay of α", minimum=0)
+
+    recipe: str = option(
+        "paper", "paper: what the article describes; official: what its code does", choices=("paper", "official")
+    )
+    aux_loss_weight: float = option(9.0, "weight of the zero-one loss", **_LOSS_WEIGHTS)
+    abl_loss_weight: float = option(0.7, "weight of the ablation loss", **_LOSS_WEIGHTS)
+    sep_loss: str = option("l2", "form of the zero-one loss", choices=("l2", "l1"))
+    cell_loss: str = option("ablation_loss", "none leaves the ablation loss out", choices=("ablation_loss", "none"))
+    single_level: bool = option(False, "one batch and one backward pass for weights and α together")
+
+    cutout: bool = option(False, "cut a square out of every training image")
+    cutout_length: int = option(16, "side of that square in pixels", minimum=1)
+    auto_aug: bool = option(False, "AutoAugment the training images")
+
+    parse_method: str = common.parse_method("threshold_sparse")
+    op_threshold: float = common.op_threshold(0.85)
+    report_freq: int = option(50, "steps between two lines of the log", minimum=1)
+
+    model_path: str | None = option(
+        None, "published, without effect", inactive="the published search does not use it either"
+    )
+    arch_lr_gamma: float | None = option(
+        None, "published, without effect", inactive="α follow a cosine schedule in the published search too"
+    )
+    gpus: tuple[int, ...] | None = option(
+        None, "published, without effect", inactive="the search takes --device", minimum=0
+    )
+
+    def conflicts(self) -> Iterator[str]:
+        """What is wrong with the options taken together, one line each."""
+        yield from self.data_conflicts()
+        yield from self.compute_conflicts()
+        yield from self.run_conflicts()
+        for name in ("learning_rate", "arch_learning_rate"):
+            lowest, highest = getattr(self, f"{name}_min"), getattr(self, name)
+            if lowest > highest:
+                yield f"--{name}_min {lowest}: must be at most --{name}, which is {highest}"
+        if self.multiplier > self.steps:
+            yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
+        if self.single_level and self.recipe == "official":
+            yield "--recipe official: the published code has no working --single_level; choose paper"
+        if self.init_from and not Path(self.init_from).is_file():
+            yield f"--init_from {self.init_from}: no such file"
+
+    def remarks(self, given: set[str]) -> Iterator[str]:
+        """What to say about options that were given on purpose but change nothing."""
+        if "pretrain_epochs" in given and self.pretrain_epochs > 0 and not self.arch_baseline:
+            yield f"--pretrain_epochs {self.pretrain_epochs} has no effect: it belongs to a search from a baseline"

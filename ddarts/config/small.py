@@ -1,0 +1,149 @@
+"""Options of the commands that only look at something: evaluate, derive, cost, show, distance, archs, info."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ddarts.config import common
+from ddarts.config.options import option
+
+_LAYERS = {"minimum": 1, "maximum": 1000}
+_PUBLISHED_PARSE = {
+    "choices": common.PARSE_METHODS,
+    "inactive": "a genotype already says which operation stands where",
+}
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(common.ComputeOptions, common.DataOptions):
+    """Measure a trained network on the test images."""
+
+    command: ClassVar[str] = "evaluate"
+
+    model_path: str | None = option(
+        None,
+        "weights: .safetensors of ddarts train, or a published .pth.tar",
+        required="give the file with the weights",
+    )
+    arch: str | None = option(None, f"{common.ARCH_HELP} (left out: as the weights' file says)")
+    init_channels: int | None = common.init_channels(None, " (left out: as the weights' file says, else 16)")
+    layers: int | None = option(None, "number of cells (left out: as the weights' file says)", **_LAYERS)
+    derivation: str | None = option(
+        None, f"{common.DERIVATION_HELP} (left out: as the weights' file says)", choices=common.DERIVATIONS
+    )
+    baseline_wiring: str | None = option(None, common.WIRING_HELP, choices=common.WIRINGS)
+    imagenet_stem: str | None = option(None, common.STEM_HELP, choices=("published", "darts"))
+    batch_size: int = option(64, "images of a step", minimum=1)
+    report_freq: int = option(50, "steps between two lines of the log", minimum=1)
+    parse_method: str | None = option(None, "published, without effect", **_PUBLISHED_PARSE)
+
+    def conflicts(self) -> Iterator[str]:
+        """What is wrong with the options taken together, one line each."""
+        yield from self.data_conflicts()
+        yield from self.compute_conflicts()
+        if self.model_path and not Path(self.model_path).exists():
+            yield f"--model_path {self.model_path}: no such file"
+
+
+@dataclass(frozen=True)
+class DeriveConfig:
+    """Read a genotype off α."""
+
+    command: ClassVar[str] = "derive"
+
+    alphas: str | None = option(
+        None,
+        "file with the array `alphas` (cells x edges x operations, σ(α)), or a run folder of ddarts search",
+        required="give a .npz file with the array `alphas`, or a run folder of ddarts search",
+    )
+    space: str | None = option(
+        None, "operations that the last axis stands for (left out: by their number)", choices=common.SPACES
+    )
+    parse_method: str | None = common.parse_method(None, " (left out: as the search had it, else threshold_sparse)")
+    op_threshold: float | None = common.op_threshold(None, " (left out: as the search had it, else 0.85)")
+    reductions: tuple[int, ...] | None = option(
+        None, "positions of the reduction cells, i,j (left out: a third and two thirds of the way)", minimum=0
+    )
+    layers: int | None = option(None, "cells of the network to derive (left out: one per cell of α)", **_LAYERS)
+    derivation: str = option("paper", common.DERIVATION_HELP, choices=common.DERIVATIONS)
+    output: str | None = option(None, "JSON file to write, which must not exist (left out: print the genotype)")
+
+    def conflicts(self) -> Iterator[str]:
+        """What is wrong with the options taken together, one line each."""
+        if self.alphas and not Path(self.alphas).exists():
+            yield f"--alphas {self.alphas}: no such file or folder"
+        if self.reductions and list(self.reductions) != sorted(set(self.reductions)):
+            yield f"--reductions {','.join(map(str, self.reductions))}: must ascend"
+        if self.output and Path(self.output).exists():
+            yield f"--output {self.output}: is there already; choose another name"
+
+
+@dataclass(frozen=True)
+class CostConfig(common.DatasetOption):
+    """Count parameters and multiply-accumulates of a derived network, for one image."""
+
+    command: ClassVar[str] = "cost"
+
+    arch: str | None = option(None, common.ARCH_HELP, required=common.ARCH)
+    layers: int | None = option(None, "number of cells (left out: the genotype's own)", **_LAYERS)
+    derivation: str = option("paper", common.DERIVATION_HELP, choices=common.DERIVATIONS)
+    baseline_wiring: str = option("increasing", common.WIRING_HELP, choices=common.WIRINGS)
+    imagenet_stem: str = option("published", common.STEM_HELP, choices=("published", "darts"))
+    init_channels: int | None = common.init_channels(None, common.ALIAS_CHANNELS)
+    auxiliary: bool = option(False, "count the auxiliary classifier too")
+    num_classes: int | None = option(None, "classes (left out: the data set's own)", minimum=1)
+    image_size: int | None = option(
+        None, "side of the image in pixels (left out: the data set's own)", minimum=8, maximum=4096
+    )
+
+    def conflicts(self) -> Iterator[str]:
+        """What is wrong with the options taken together, one line each."""
+        if self.dataset == "folder" and self.num_classes is None:
+            yield "--dataset folder: needs --num_classes"
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """Draw the cells of an architecture."""
+
+    command: ClassVar[str] = "show"
+
+    arch: str | None = option(None, common.ARCH_HELP, required=common.ARCH)
+    layers: int | None = option(None, "number of cells (left out: the genotype's own)", **_LAYERS)
+    derivation: str = option("paper", common.DERIVATION_HELP, choices=common.DERIVATIONS)
+    cell: int | None = option(None, "draw this cell only, counted from 0 (left out: all)", minimum=0)
+    format: str = option("svg", "form of the drawing", choices=("svg", "png", "text", "html"))
+    output: str | None = option(None, "file to write, which must not exist (left out: NAME.FORMAT in this folder)")
+
+    def conflicts(self) -> Iterator[str]:
+        """What is wrong with the options taken together, one line each."""
+        if self.output and Path(self.output).exists():
+            yield f"--output {self.output}: is there already; choose another name"
+
+
+@dataclass(frozen=True)
+class DistanceConfig:
+    """How far two architectures lie apart (article, section 4.4)."""
+
+    command: ClassVar[str] = "distance"
+
+    first: str | None = option(None, common.ARCH_HELP, required=common.ARCH, positional=True)
+    second: str | None = option(None, "the other one", required=common.ARCH, positional=True)
+    strict: bool = option(False, "count cells that only one of them has as distance 1")
+
+
+@dataclass(frozen=True)
+class ArchsConfig:
+    """List the architectures that have a name."""
+
+    command: ClassVar[str] = "archs"
+
+    pattern: str | None = option(None, "part of the name, or a pattern with * and ?", positional=True)
+
+
+@dataclass(frozen=True)
+class InfoConfig:
+    """Versions, devices, and which implementation of each operator is there."""
+
+    command: ClassVar[str] = "info"
