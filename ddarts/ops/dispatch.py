@@ -1,0 +1,132 @@
+"""Which implementation of an operator runs: `reference`, `cpp`, `cuda` or `triton`.
+
+The choice is made inside the opaque operator, each time it runs, so a compiled graph follows it too. `auto` takes the
+fastest available and says so once; an explicit choice that is not available is an error with the remedy.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ddarts.ops.library import library
+from ddarts.runtime.errors import UsageError
+
+BACKENDS = ("auto", "reference", "cpp", "cuda", "triton")
+FASTEST_FIRST = ("cuda", "triton", "cpp", "reference")
+VARIABLE = "DDARTS_BACKEND"
+_NOT_WRITTEN = {"cuda": "no CUDA kernels in this version", "triton": "no Triton kernels in this version"}
+
+logger = logging.getLogger("ddarts.ops")
+
+
+class Row(NamedTuple):
+    """One line of the table of `ddarts info`."""
+
+    op: str
+    backend: str
+    available: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A function with the operator's signature, and the device types it takes (None: any)."""
+
+    function: Callable[..., Any]
+    devices: tuple[str, ...] | None = None
+
+
+_implementations: dict[str, dict[str, Implementation]] = {}
+_chosen: str | None = None  # None: what DDARTS_BACKEND says, else auto
+_announced: set[tuple[str, str]] = set()
+
+
+def register(op: str, backend: str, function: Callable[..., Any], devices: tuple[str, ...] | None = None) -> None:
+    """Adds an implementation of `op`."""
+    _implementations.setdefault(op, {})[backend] = Implementation(function, devices)
+
+
+def problem(backend: str) -> str | None:
+    """Why a backend cannot be used in this process, or None."""
+    if backend in _NOT_WRITTEN:
+        return _NOT_WRITTEN[backend]
+    return library().problem if backend == "cpp" else None
+
+
+def _check(backend: str, source: str) -> str:
+    if backend not in BACKENDS:
+        raise UsageError(f"{source} '{backend}' is unknown: allowed are {', '.join(BACKENDS)}")
+    reason = problem(backend)
+    if reason is not None:
+        usable = [name for name in BACKENDS if problem(name) is None]
+        raise UsageError(f"{source} '{backend}' is not available: {reason}; or use {', '.join(usable)}")
+    return backend
+
+
+def use_backend(backend: str) -> AbstractContextManager[None]:
+    """Chooses the backend of every operator from now on; as a context manager, until the block ends.
+
+    Raises UsageError when the backend is unknown or not available here.
+    """
+    global _chosen
+    previous, _chosen = _chosen, _check(backend, "backend")
+
+    @contextmanager
+    def restore() -> Iterator[None]:
+        global _chosen
+        try:
+            yield
+        finally:
+            _chosen = previous
+
+    return restore()
+
+
+def backend_choice() -> str:
+    """The backend asked for: use_backend, else DDARTS_BACKEND, else 'auto'."""
+    if _chosen is not None:
+        return _chosen
+    return _check(os.environ.get(VARIABLE) or "auto", VARIABLE)
+
+
+def pick(op: str, device: str) -> Callable[..., Any]:
+    """The function that runs `op` on tensors of a device type."""
+    choice = backend_choice()
+    known = _implementations[op]
+    if choice != "auto":
+        devices = known[choice].devices
+        if devices is not None and device not in devices:
+            raise UsageError(f"backend '{choice}' does not run {op} on {device} tensors: use auto or reference")
+        return known[choice].function
+    for backend in FASTEST_FIRST:
+        found = known.get(backend)
+        if found is None or (found.devices is not None and device not in found.devices) or problem(backend):
+            continue
+        _announce(backend, device)
+        return found.function
+    raise AssertionError(f"{op} has no reference")  # every operator registers one
+
+
+def _announce(backend: str, device: str) -> None:
+    if (backend, device) in _announced:
+        return
+    _announced.add((backend, device))
+    reason = problem("cpp")
+    if backend == "reference" and device == "cpu" and reason is not None:
+        logger.warning("operators run on the slower reference backend: %s", reason)
+    else:
+        logger.info("operators on %s use the %s backend", device, backend)
+
+
+def table() -> list[Row]:
+    """Every operator with every backend, and why one is missing."""
+    notes = {"reference": "plain torch", "cpp": f"CPU, {library().capability}"}
+    rows = []
+    for op in _implementations:
+        for backend in BACKENDS[1:]:
+            reason = problem(backend)
+            rows.append(Row(op, backend, reason is None, notes[backend] if reason is None else reason))
+    return rows

@@ -1,0 +1,118 @@
+"""What is shipped: the listed packages, the source distribution, the wheel, the CMake build."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LEAVE_OUT = shutil.ignore_patterns(
+    ".git", ".venv", "build", "dist", "logs", "*.so", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
+)
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    """Output of a command that must succeed; its own errors are shown when it does not."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    child = subprocess.run(
+        command, cwd=cwd, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True
+    )
+    assert child.returncode == 0, child.stdout[-2000:] + child.stderr[-4000:]
+    return child.stdout
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout as a clone would be: nothing built."""
+    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("clone") / "ddarts", ignore=LEAVE_OUT))
+
+
+def test_every_package_is_listed() -> None:
+    found = {str(p.parent.relative_to(ROOT)).replace(os.sep, ".") for p in (ROOT / "ddarts").rglob("__init__.py")}
+    kernels = ROOT / "kernels"
+    found |= {str(p.parent.relative_to(kernels)).replace(os.sep, ".") for p in kernels.rglob("__init__.py")}
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+    assert not (kernels / "__init__.py").exists()  # a public package is called `kernels`
+
+
+def test_required_dependencies_are_pinned() -> None:
+    pins = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    extras = PROJECT["project"]["optional-dependencies"]
+    wanted = [*PROJECT["project"]["dependencies"], *(name for names in extras.values() for name in names)]
+    assert {name.split(">=")[0] for name in wanted} <= pins
+    required = {name.split(">=")[0] for name in PROJECT["project"]["dependencies"]}
+    assert not required & {"deepspeed", "triton", "nvidia-dali-cuda130"}
+
+
+def test_helpers_stay_small() -> None:
+    assert len((ROOT / "setup_helpers.py").read_text().splitlines()) <= 200
+
+
+def test_source_distribution_can_build(copy: Path) -> None:
+    run(sys.executable, "setup.py", "-q", "sdist", cwd=copy)
+    (archive,) = (copy / "dist").glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
+    sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob("*") if p.is_file()}
+    zoo = {p.relative_to(ROOT).as_posix() for p in (ROOT / "ddarts/genotype/zoo").glob("*.json")}
+    needed = {"setup.py", "setup_helpers.py", "CMakeLists.txt", "LICENSE", "constraints.txt", "tests/tolerances.py"}
+    needed |= {"kernels/ddarts_kernels/mixed_sum/reference.py", "ddarts/ops/build_record.py"}
+    assert sources and zoo
+    assert sources | zoo | needed <= names
+    assert not [name for name in names if name.endswith((".so", ".pyc", ".pth", ".tar"))]
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"), [("1", "this version has no CUDA kernels"), ("yes", "allowed are 0 and 1")]
+)
+def test_wish_for_cuda_is_answered(wish: str, message: str) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "import setup_helpers; setup_helpers.check_cuda_wish()"],
+        cwd=ROOT,
+        env={**os.environ, "DDARTS_CUDA": wish},
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 1
+    assert f"DDARTS_CUDA={wish}: " in child.stderr and message in child.stderr
+
+
+PROGRAM = """
+import torch, ddarts, ddarts.ops
+from ddarts.ops.library import library
+assert library().problem is None, library().problem
+with ddarts.ops.use_backend("cpp"):
+    assert ddarts.ops.mixed_sum([torch.ones(5), torch.ones(5)], torch.tensor([1.0, 2.0])).tolist() == [3.0] * 5
+print(ddarts.__file__)
+"""
+
+
+@pytest.mark.slow
+def test_wheel_works_away_from_the_checkout(copy: Path, tmp_path: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", str(tmp_path), ".", cwd=copy)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ddarts/_C.abi3.so" in names and any(name.startswith("ddarts/_host.") for name in names)
+    assert "ddarts_kernels/mixed_sum/reference.py" in names
+    assert any(name.startswith("ddarts/genotype/zoo/") for name in names)
+    assert not [name for name in names if name.startswith(("tests", "csrc", "kernels", "benchmarks"))]
+    run(*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel), cwd=tmp_path)
+    where = run(sys.executable, "-c", PROGRAM, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert str(tmp_path / "site") in where
+
+
+@pytest.mark.slow
+def test_cmake_builds_the_same(copy: Path) -> None:
+    folder = copy / "build" / "cmake"
+    run("cmake", "-B", str(folder), "-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}", cwd=copy)
+    run("cmake", "--build", str(folder), cwd=copy)
+    where = run(sys.executable, "-c", PROGRAM, cwd=copy, PYTHONPATH=f"{copy}{os.pathsep}{copy / 'kernels'}")
+    assert str(copy) in where
