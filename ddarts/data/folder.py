@@ -1,0 +1,165 @@
+"""Images in class folders, decoded once and held in memory.
+
+Either root/train/<class>/* and root/test/<class>/* (or root/val), or root/<class>/*, of which a fixed fifth of every
+class is for testing. Names that start with a dot are ignored; every other file in a class folder must be an image.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ddarts.data.draws import generator
+from ddarts.data.images import ImageSet, one_line
+from ddarts.data.specs import DataSpec
+from ddarts.runtime.errors import DdartsError, UsageError
+
+TEST_FRACTION = 0.2
+_LAYOUT = "expected FOLDER/train/<class>/* and FOLDER/test/<class>/* (or val), or FOLDER/<class>/*"
+
+
+def load_folder(spec: DataSpec, root: Path, split: str, memory_limit: int | None = None) -> ImageSet:
+    """Class folders as uint8 [N, 3, size, size]: shorter side resized to `spec.image_size`, then centre crop.
+
+    Args:
+        spec: its `image_size` is used; the result's spec has the number of classes found.
+        root: the folder.
+        split: "train" or "test".
+        memory_limit: bytes that the images may take; None is half of the memory that is free.
+
+    Raises:
+        UsageError: `root` is not laid out as described.
+        DdartsError: class folders that do not match, an empty one, a file that is not an image, too little memory.
+    """
+    classes, files = _list_images(root, split)
+    paths = [path for name in classes for path in files[name]]
+    size = spec.image_size
+    need, limit = len(paths) * 3 * size * size, available_memory() // 2 if memory_limit is None else memory_limit
+    if need > limit:
+        raise DdartsError(
+            f"{root}: {len(paths)} images of {size}x{size} need {need / 2**20:.2f} MiB in memory, "
+            f"{limit / 2**20:.2f} MiB may be used; take fewer images or a smaller --image_size"
+        )
+    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for slot, pixels in zip(images, pool.map(lambda path: decode(path, size), paths), strict=True):
+            slot.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
+    labels = torch.tensor([label for label, name in enumerate(classes) for _ in files[name]], dtype=torch.int64)
+    return ImageSet(images, labels, tuple(classes), replace(spec, num_classes=len(classes)))
+
+
+def decode(path: Path, size: int) -> np.ndarray:
+    """One image file as uint8 [size, size, 3]; grey, palette, CMYK and 16-bit files become 8-bit RGB.
+
+    Raises:
+        DdartsError: names the file.
+    """
+    if path.is_dir():
+        raise DdartsError(f"{path}: a folder where an image file is expected")
+    if path.stat().st_size == 0:
+        raise DdartsError(f"{path}: the file is empty")
+    try:
+        with Image.open(path) as source:
+            source.load()
+            image = _eight_bit(source).convert("RGB")
+    except Exception as error:  # decoders raise many kinds on damaged files
+        raise DdartsError(f"{path}: not a readable image ({one_line(error)})") from error
+    width, height = image.size
+    short = min(width, height)
+    width, height = max(size, size * width // short), max(size, size * height // short)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    return np.array(image.crop((left, top, left + size, top + size)))
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Pillow clips 16-bit grey to 255 when it converts it; keep the upper eight bits instead."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise ValueError("pixels of more than 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def available_memory() -> int:
+    """Bytes of memory to be had without swapping, within the control group's limit if there is one (Linux)."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError, KeyError):
+        free = _numbers(Path("/proc/meminfo"))["MemAvailable"] * 1024
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = _numbers(group / "memory.stat")["file"]  # given back by the kernel when somebody wants it
+        free = min(free, max(0, limit - used + cached))
+    return free
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Lines such as "MemAvailable:  123 kB" or "file 123" as a dictionary."""
+    rows = [line.replace(":", " ").split() for line in path.read_text().splitlines()]
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1}
+
+
+def _list_images(root: Path, split: str) -> tuple[list[str], dict[str, list[Path]]]:
+    """Class names in order, and each class's files of this split."""
+    if not root.is_dir():
+        raise UsageError(f"folder: {root} is not a folder; {_LAYOUT}")
+    train = root / "train"
+    if not train.is_dir() or any(path.is_file() for path in _visible(train)):
+        return _split_classes(root, split)
+    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    classes = _class_names(train)
+    if test is not None:
+        _compare_classes(train, classes, test)
+    if split == "train":
+        return classes, {name: _class_files(train / name) for name in classes}
+    if test is None:
+        raise UsageError(f"folder: {root} has neither test nor val beside train; {_LAYOUT}")
+    return classes, {name: _class_files(test / name) for name in classes}
+
+
+def _split_classes(root: Path, split: str) -> tuple[list[str], dict[str, list[Path]]]:
+    """One set of class folders, split 80/20 within each class by a fixed seed."""
+    classes, files = _class_names(root), {}
+    for label, name in enumerate(classes):
+        members = _class_files(root / name)
+        if len(members) < 2:
+            raise DdartsError(f"{root / name}: one image cannot be split in training and test")
+        order = generator(0, "folder", label).permutation(len(members))
+        count = max(1, round(TEST_FRACTION * len(members)))
+        chosen = order[:count] if split == "test" else order[count:]
+        files[name] = [members[index] for index in sorted(chosen)]
+    return classes, files
+
+
+def _visible(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+
+
+def _class_names(path: Path) -> list[str]:
+    names = [entry.name for entry in _visible(path) if entry.is_dir()]
+    if len(names) < 2:
+        raise UsageError(f"folder: {path} has {len(names)} class folder(s), at least 2 are needed; {_LAYOUT}")
+    return names
+
+
+def _class_files(path: Path) -> list[Path]:
+    files = _visible(path)
+    if not files:
+        raise DdartsError(f"{path}: the class folder is empty")
+    return files
+
+
+def _compare_classes(train: Path, classes: list[str], test: Path) -> None:
+    found = {entry.name for entry in _visible(test) if entry.is_dir()}
+    missing, extra = sorted(set(classes) - found), sorted(found - set(classes))
+    if missing or extra:
+        parts = [f"{word} {', '.join(names)}" for word, names in (("missing", missing), ("extra", extra)) if names]
+        raise DdartsError(f"{test}: its class folders differ from those of {train}: {'; '.join(parts)}")
