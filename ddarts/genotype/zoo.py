@@ -1,0 +1,162 @@
+"""The zoo: every architecture that has a name, and how a name or a path becomes a genotype.
+
+The folder `zoo` beside this file holds one genotype file a name; a file dropped into it is available by its name.
+`zoo_aliases.json` adds the article's names (DD-4, DO-ResNet50 …) where a published genotype is that network, and short
+names (DD-cifar10). An alias stands for the whole architecture: DD-4 has its 14 cells.
+"""
+
+import difflib
+import fnmatch
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from ddarts.genotype import files
+from ddarts.genotype.deepen import deepen
+from ddarts.genotype.schema import Genotype, check
+from ddarts.runtime.errors import DdartsError, UsageError
+
+BASELINE = "baseline_"
+SUFFIXES = (".json", ".txt")
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A further name of an architecture of the zoo, with what the article reports of it.
+
+    `layers` and `init_channels` belong to the named network (None: the genotype's own layers, no channels said);
+    `top1` is in per cent; `macs` and `params` are as printed in the article; `note` says what of it holds here.
+    """
+
+    name: str
+    genotype: str
+    layers: int | None
+    init_channels: int | None
+    dataset: str | None
+    top1: float | None
+    macs: str | None
+    params: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """One line of `ddarts archs`. `problem` says why no network can be built of the genotype, else it is None."""
+
+    name: str
+    space: str
+    cells: int
+    steps: int
+    source: str
+    alias_of: str | None = None
+    problem: str | None = None
+
+
+def resolve(name_or_path: str, buildable: bool = True) -> Genotype:
+    """The genotype called so: a zoo name, an alias, a path (.json, .txt), or a run folder with a genotype.json.
+
+    UsageError where there is none, with the closest names; DdartsError where the file is refused. `buildable` as in
+    `schema.check`: False also gives a genotype that can be compared but not built.
+    """
+    name = str(name_or_path)
+    if name in aliases():
+        return _aliased(aliases()[name], buildable)
+    if name in _files():
+        return _read(name, buildable)
+    path = Path(name)
+    if (path / "genotype.json").is_file():
+        return files.read(path / "genotype.json", buildable)
+    if path.suffix.lower() in SUFFIXES or "/" in name or "\\" in name:
+        return files.read(path, buildable)
+    raise UsageError(_unknown(name))
+
+
+def baseline(name: str) -> Genotype:
+    """The handcrafted architecture `name`, with or without its prefix (ResNet18, baseline_ResNet18).
+
+    UsageError lists the baselines there are.
+    """
+    full = name if name.startswith(BASELINE) else BASELINE + name
+    if full not in _files():
+        known = ", ".join(n.removeprefix(BASELINE) for n in sorted(_files()) if n.startswith(BASELINE))
+        raise UsageError(f"arch_baseline is {files.shown(name)}: use one of {known}")
+    return _read(full, buildable=True)
+
+
+def entries(pattern: str | None = None) -> list[ZooEntry]:
+    """Everything in the zoo by name, aliases first; `pattern` is a part of the name or a shell pattern (any case)."""
+    found = [_alias_entry(alias) for alias in aliases().values() if _matches(alias.name, pattern)]
+    return found + [_file_entry(name) for name in sorted(_files(), key=str.lower) if _matches(name, pattern)]
+
+
+@cache
+def aliases() -> dict[str, Alias]:
+    """The aliases by name."""
+    return {name: Alias(name, **fields) for name, fields in _package_json("zoo_aliases.json").items()}
+
+
+def alias(name: str) -> Alias | None:
+    """What is known of `name` beyond its genotype (layers, channels, published figures), if it is an alias."""
+    return aliases().get(name)
+
+
+def _files() -> dict[str, Traversable]:
+    """The zoo's genotype files by name. Read anew each time: a file may be dropped in."""
+    folder = resources.files(__package__) / "zoo"
+    found = [file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES)]
+    return {file.name.rpartition(".")[0]: file for file in found}
+
+
+def _read(name: str, buildable: bool) -> Genotype:
+    with resources.as_file(_files()[name]) as path:
+        return files.read(path, buildable)
+
+
+def _aliased(alias: Alias, buildable: bool) -> Genotype:
+    genotype = _read(alias.genotype, buildable)
+    return replace(deepen(genotype, alias.layers or genotype.layers), name=alias.name)
+
+
+def _alias_entry(alias: Alias) -> ZooEntry:
+    genotype = _aliased(alias, buildable=False)
+    source = f"{_source(alias.genotype)}; {alias.note}"
+    return ZooEntry(alias.name, genotype.space, genotype.layers, genotype.steps, source, alias.genotype)
+
+
+def _file_entry(name: str) -> ZooEntry:
+    try:
+        genotype = _read(name, buildable=False)
+    except DdartsError as error:  # a file dropped in must not hide the others
+        return ZooEntry(name, "?", 0, 0, _source(name), problem=str(error))
+    try:
+        check(genotype, name)
+        problem = None
+    except DdartsError as error:
+        problem = str(error).removeprefix(f"{name}: ")
+    return ZooEntry(name, genotype.space, genotype.layers, genotype.steps, _source(name), problem=problem)
+
+
+def _source(name: str) -> str:
+    return _package_json("zoo_sources.json").get(name, "added to the zoo folder")
+
+
+@cache
+def _package_json(file: str) -> dict:
+    return json.loads((resources.files(__package__) / file).read_text(encoding="utf-8"))
+
+
+def _matches(name: str, pattern: str | None) -> bool:
+    if not pattern:
+        return True
+    name, pattern = name.lower(), pattern.lower()
+    return fnmatch.fnmatchcase(name, pattern) if set(pattern) & set("*?[") else pattern in name
+
+
+def _unknown(name: str) -> str:
+    known = {known.lower(): known for known in (*aliases(), *_files())}
+    close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(known[match] for match in close)}? " if close else ""
+    return f"unknown architecture {files.shown(name)}: {hint}'ddarts archs' lists all; the path of a genotype works too"
