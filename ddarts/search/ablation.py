@@ -1,0 +1,40 @@
+"""Ablated networks: the mixing weights of one cell replaced by random numbers.
+
+Shapes: S distinct cells, L cell positions, E edges, K operations.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ddarts.runtime.seeds import uniform
+
+DRAW_STREAM = "ablation"
+
+
+def draws(seed: int, step: int, like: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1) shaped like the mixing weights [S, E, K], a pure function of (seed, step, cell, edge,
+    operation): the same on every rank and after every resume."""
+    return torch.from_numpy(uniform(seed, step, DRAW_STREAM, tuple(like.shape))).to(like)
+
+
+@torch.no_grad()
+def ablated_losses(
+    loss_from: Callable[[int, Tensor], Tensor],
+    weights: Tensor,
+    replacement: Tensor,
+    ablated: Sequence[Sequence[int]],
+) -> Tensor:
+    """Losses [S] of the network with each distinct cell ablated, without graphs.
+
+    loss_from(first, weights): the loss with mixing weights [L, E, K]; the cells before position `first` mix as in the
+    whole network, so that their outputs may be reused. weights: [L, E, K] of the whole network.
+    replacement: [S, E, K]. ablated[s]: the positions that are ablated together for distinct cell s.
+    """
+    losses = []
+    for cell, positions in enumerate(ablated):
+        mixed = weights.clone()
+        mixed[list(positions)] = replacement[cell]
+        losses.append(loss_from(min(positions), mixed))
+    return torch.stack(losses)

@@ -1,0 +1,117 @@
+"""From a configuration to everything one search needs: data, network, α, optimizers, the iteration."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ddarts.config.search import SearchConfig
+from ddarts.data.augment import Augmentation
+from ddarts.data.datasets import load
+from ddarts.data.halves import halves
+from ddarts.data.loader import Loader, make_loader
+from ddarts.ops import use_backend
+from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
+from ddarts.runtime.seeds import seed_all
+from ddarts.search.iteration import Iteration
+from ddarts.search.recipes import RECIPES, LossWeights
+from ddarts.space.primitives import DDARTS, Space
+from ddarts.space.topology import num_edges
+from ddarts.supernet.alphas import Alphas
+from ddarts.supernet.network import SearchNetwork
+from ddarts.supernet.weights import load_search_weights
+
+ADAM_BETAS = (0.9, 0.999)
+# Offsets of the seed, so that the two halves and the evaluation draw different orders and crops.
+TRAIN, VALID = 0, 1
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """The two halves: `train` moves the weights, `valid` moves α, `check` is `valid` with evaluation transforms."""
+
+    train: Loader
+    valid: Loader
+    check: Loader
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """All that a search steps."""
+
+    space: Space
+    network: SearchNetwork
+    alphas: Alphas
+    iteration: Iteration
+    device: torch.device
+    autocast: partial
+
+
+def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_format) -> SearchData:
+    """Read the training images and split them; the test images are never looked at."""
+    images = load(config.dataset or "", config.data, "train", config.download, config.image_size)
+    first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
+    augmentation = Augmentation(
+        flip=images.spec.flip,
+        cutout_length=config.cutout_length if config.cutout else 0,
+        auto_augment=images.spec.auto_augment if config.auto_aug else None,
+    )
+    batches = partial(
+        make_loader,
+        batch_size=config.batch_size,
+        kind=config.loader,
+        device=device,
+        channels_last=layout == torch.channels_last,
+    )
+    return SearchData(
+        train=batches(first, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + TRAIN),
+        valid=batches(second, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + VALID),
+        check=batches(second, augmentation=Augmentation.none(), shuffle=False, seed=config.seed),
+        num_classes=images.num_classes,
+    )
+
+
+def build_searcher(config: SearchConfig, num_classes: int, device: torch.device, precision: str = "fp32") -> Searcher:
+    """The search network with its α and optimizers, initialised from the configuration's seed."""
+    use_backend(config.backend)
+    seed_all(config.seed)
+    network = SearchNetwork(
+        DDARTS,
+        num_classes=num_classes,
+        init_channels=config.init_channels,
+        layers=config.layers,
+        steps=config.steps,
+        multiplier=config.multiplier,
+    )
+    if config.init_from:
+        load_search_weights(network, config.init_from)
+    network.to(device).to(memory_format=memory_format(precision, device))
+    alphas = Alphas(range(config.layers), num_edges(config.steps), len(DDARTS)).to(device)
+    cast = partial(autocast, precision, device)
+    iteration = Iteration(
+        network,
+        alphas,
+        torch.optim.Adam(
+            [alphas.logits], config.arch_learning_rate, betas=ADAM_BETAS, weight_decay=config.arch_weight_decay
+        ),
+        torch.optim.SGD(
+            network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        ),
+        RECIPES[config.recipe](alphas.sets, LossWeights(config.aux_loss_weight, config.abl_loss_weight)),
+        seed=config.seed,
+        zero_one=config.sep_loss,
+        ablation=config.cell_loss == "ablation_loss",
+        grad_clip=config.grad_clip,
+        autocast=cast,
+        scaler=make_scaler(precision, device),
+    )
+    return Searcher(DDARTS, network, alphas, iteration, device, cast)
+
+
+def build(config: SearchConfig) -> tuple[SearchData, Searcher]:
+    """Data and searcher on the configured device."""
+    device = pick_device(config.device)
+    precision = resolve_precision(config.precision, config.amp, device.type)
+    data = build_data(config, device, memory_format(precision, device))
+    return data, build_searcher(config, data.num_classes, device, precision)

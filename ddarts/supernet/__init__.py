@@ -1,0 +1,1 @@
+"""The search network: every operation on every edge, weighted by σ(α)."""

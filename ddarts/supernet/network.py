@@ -1,0 +1,116 @@
+"""The search network: stem, cells, global average pooling, linear classifier.
+
+Shapes: N batch, L cell positions, E edges, K operations.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from ddarts.space.primitives import Space
+from ddarts.space.topology import default_reductions
+from ddarts.supernet.reference import SearchCell
+
+STEM_MULTIPLIER = 3
+States = tuple[Tensor, Tensor]
+
+
+class SearchNetwork(nn.Module):
+    """Maps images [N, 3, H, W] and mixing weights [L, E, K] to logits [N, classes].
+
+    The mixing weights are an input, not parameters: who updates them is the search's business.
+    Cells at `reductions` (default ⌊L/3⌋ and ⌊2L/3⌋) halve the resolution and double the channels.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        *,
+        num_classes: int,
+        init_channels: int,
+        layers: int,
+        steps: int = 4,
+        multiplier: int = 4,
+        reductions: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
+        width = STEM_MULTIPLIER * init_channels
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        channels, before, last = init_channels, width, width
+        self.cells = nn.ModuleList()
+        for index in range(layers):
+            reduction = index in self.reductions
+            channels *= 2 if reduction else 1
+            after_reduction = index - 1 in self.reductions
+            self.cells.append(
+                SearchCell(
+                    space,
+                    steps,
+                    multiplier,
+                    (before, last),
+                    channels,
+                    reduction=reduction,
+                    after_reduction=after_reduction,
+                )
+            )
+            before, last = last, multiplier * channels
+        self.classifier = nn.Linear(last, num_classes)
+
+    def forward(self, images: Tensor, weights: Tensor, keep: Sequence | None = None) -> Tensor:
+        """Logits [N, classes]; keep [L][E][K] leaves out operations altogether (the discretised network)."""
+        return self.resume(self.start(images), weights, 0, keep=keep)
+
+    def start(self, images: Tensor) -> States:
+        """The two input states of cell 0."""
+        stem = self.stem(images)
+        return stem, stem
+
+    def resume(
+        self,
+        states: States,
+        weights: Tensor,
+        first: int,
+        *,
+        keep: Sequence | None = None,
+        record: list[States] | None = None,
+    ) -> Tensor:
+        """Logits from the input states of cell `first`; `record` collects the input states of every cell run."""
+        for index in range(first, len(self.cells)):
+            if record is not None:
+                record.append(states)
+            cell_keep = None if keep is None else keep[index]
+            states = states[1], self.cells[index](*states, weights[index], cell_keep)
+        return self.classifier(states[1].mean(dim=(2, 3)))
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch statistics are used, running statistics stay as they are (architecture step, ablations)."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """State dictionary under the published names: ours, less the counters that the published code has no use for."""
+    return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+
+
+def load_published(network: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load search weights under the published names; ValueError lists the first names that do not fit."""
+    own = network.state_dict()
+    wanted = to_published(own)
+    missing = sorted(wanted.keys() - state.keys())
+    extra = sorted(name for name in state.keys() - own.keys() if not name.endswith("num_batches_tracked"))
+    wrong = sorted(name for name in wanted.keys() & state.keys() if wanted[name].shape != state[name].shape)
+    for names, what in ((missing, "missing"), (extra, "unexpected"), (wrong, "of another shape")):
+        if names:
+            raise ValueError(f"{len(names)} weights {what}, first {', '.join(names[:3])}")
+    network.load_state_dict({**own, **{name: state[name].to(own[name].dtype) for name in wanted}})

@@ -1,0 +1,166 @@
+"""The search as a user runs it, on 8x8 digits so that it takes seconds."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+import ddarts
+from ddarts.config import SearchConfig
+from ddarts.genotype.files import read
+from ddarts.runtime.checkpoint import CheckpointStore
+from ddarts.runtime.errors import UsageError
+from ddarts.runtime.signals import Requeue
+from ddarts.search import engine as engine_module
+from ddarts.search.iteration import DivergedError, Iteration
+
+TINY = {
+    "dataset": "digits",
+    "image_size": 8,
+    "init_channels": 2,
+    "layers": 3,
+    "batch_size": 128,
+    "steps": 2,
+    "multiplier": 2,
+    "epochs": 2,
+    "arch_learning_rate": 1.0,
+    "report_freq": 2,
+}
+
+
+def run(out, name="run", **options):
+    return ddarts.search(SearchConfig(out=str(out), save=name, **{**TINY, **options}))
+
+
+def rows(out, name="run", kind=None):
+    lines = (out / "search" / name / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if kind in (None, row["kind"])]
+
+
+def final_state(out, name="run"):
+    return CheckpointStore(out / "search" / name / "checkpoints").load()[0]
+
+
+def assert_same_bits(one, other, path="state"):
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and torch.equal(one, other), path
+    elif isinstance(one, np.ndarray):
+        assert np.array_equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same_bits(one[key], other[key], f"{path}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same_bits(a, b, f"{path}[{i}]")
+    else:
+        assert one == other, path
+
+
+def test_a_search_leaves_what_it_promises(tmp_path):
+    result = run(tmp_path)
+    folder = tmp_path / "search" / "run"
+    assert result["run_dir"] == str(folder) and result["epochs"] == 2 and result["seconds_per_iteration"] > 0
+    genotype = read(folder / "genotype.json")
+    assert result["genotype"] == str(folder / "genotype.json")
+    assert genotype.layers == 3 and genotype.reductions == (1, 2) and all(genotype.cells)
+    arrays = np.load(folder / "alphas.npz")
+    assert arrays["alphas"].shape == (3, 5, 7)
+    np.testing.assert_allclose(arrays["alphas"], 1 / (1 + np.exp(-arrays["logits"])), rtol=1e-5)
+    assert json.loads((folder / "DONE").read_text())["genotype"] == result["genotype"]
+    epochs = rows(tmp_path, kind="epoch")
+    assert [row["epoch"] for row in epochs] == [0, 1]
+    for row in epochs:
+        assert len(row["marginal"]) == len(row["zero_one"]) == 3
+        assert row["discretisation_gap"] == pytest.approx(row["valid_acc"] - row["discretised_acc"])
+    assert epochs[-1]["above_threshold"] == int((arrays["alphas"] >= 0.85).sum()) > 0
+    # α moved away from their start in every cell, and no two cells moved alike.
+    assert all(np.abs(cell).max() > 1 for cell in arrays["logits"])
+    assert not np.allclose(arrays["logits"][0], arrays["logits"][1])
+
+
+@pytest.mark.parametrize("options", [{}, {"recipe": "official"}, {"single_level": True}, {"sep_loss": "l1"}])
+def test_stopping_and_resuming_ends_in_the_same_bits(tmp_path, options):
+    run(tmp_path, "whole", **options)
+    run(tmp_path, "parts", **options, max_steps=4)  # in the middle of the first epoch (6 steps)
+    run(tmp_path, "parts", **options, resume=str(tmp_path / "search" / "parts"), max_steps=9)
+    run(tmp_path, "parts", **options, resume=str(tmp_path / "search" / "parts"))
+    assert_same_bits(final_state(tmp_path, "whole"), final_state(tmp_path, "parts"))
+    assert rows(tmp_path, "whole", "epoch") == rows(tmp_path, "parts", "epoch")
+    one, other = ((tmp_path / "search" / name / "alphas.npz").read_bytes() for name in ("whole", "parts"))
+    assert one == other
+
+
+def test_a_signal_saves_and_asks_for_a_requeue(tmp_path, monkeypatch):
+    run(tmp_path, "whole")
+    step = Iteration.weight_step
+
+    def interrupted(self, batch, number):
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(Iteration, "weight_step", interrupted)
+    with pytest.raises(Requeue, match="SIGTERM after step 4.*--resume"):
+        run(tmp_path, "parts")
+    monkeypatch.undo()
+    run(tmp_path, "parts", resume=str(tmp_path / "search" / "parts"))
+    assert_same_bits(final_state(tmp_path, "whole"), final_state(tmp_path, "parts"))
+
+
+def test_no_valid_genotype_is_said_and_nothing_fails(tmp_path, caplog):
+    caplog.set_level("INFO", "ddarts")
+    result = run(tmp_path, max_steps=1, arch_learning_rate=1e-3)
+    assert result["genotype"] is None
+    assert not (tmp_path / "search" / "run" / "genotype.json").exists()
+    assert (tmp_path / "search" / "run" / "alphas.npz").exists()
+    assert "no genotype yet: cell 0: is empty" in caplog.text
+    assert "use --arch_learning_rate" in caplog.text
+
+
+def test_a_run_is_never_written_over(tmp_path):
+    run(tmp_path, max_steps=1)
+    before = {p: p.read_bytes() for p in (tmp_path / "search" / "run").rglob("*") if p.is_file()}
+    with pytest.raises(UsageError, match="already holds a run"):
+        run(tmp_path, max_steps=2)
+    assert before == {p: p.read_bytes() for p in (tmp_path / "search" / "run").rglob("*") if p.is_file()}
+
+
+def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch):
+    loss = engine_module.Engine._iterate
+
+    def poison(self, batch, valid):
+        if self.step == 2:
+            batch = (batch[0] * float("nan"), batch[1])
+            self.before = [p.clone() for p in self.searcher.network.parameters()]
+            self.network_before = self.before
+        try:
+            return loss(self, batch, valid)
+        except DivergedError:
+            assert all(torch.equal(a, b) for a, b in zip(self.before, self.searcher.network.parameters(), strict=True))
+            raise
+
+    monkeypatch.setattr(engine_module.Engine, "_iterate", poison)
+    with pytest.raises(DivergedError, match="training loss is nan at step 2.*last good checkpoint is step 0"):
+        run(tmp_path)
+
+
+def test_another_network_cannot_be_resumed(tmp_path):
+    run(tmp_path, max_steps=1)
+    with pytest.raises(ddarts.DdartsError, match="its checkpoint is of another network"):
+        run(tmp_path, resume=str(tmp_path / "search" / "run"), init_channels=4)
+
+
+def test_bf16_on_the_cpu_follows_fp32(tmp_path):
+    """Also guards against wrong bf16 gradients of convolutions on channels-last inputs."""
+    full = {"image_size": 32, "max_steps": 2, "init_channels": 2, "batch_size": 16, "arch_learning_rate": 0.01}
+    run(tmp_path, "fp32", **full)
+    run(tmp_path, "bf16", **full, amp=True)
+    one, other = (final_state(tmp_path, name)["network"] for name in ("fp32", "bf16"))
+    for name, value in one.items():
+        if name.endswith("weight"):
+            assert (value - other[name]).abs().max() < 0.02 * value.abs().max() + 1e-3, name

@@ -1,0 +1,113 @@
+"""The search reproduces the recorded iteration of the published program to 1e-9 in float64."""
+
+import pytest
+import torch
+from conftest import CELLS, close
+from published_loop import PublishedLoop
+from torch.nn import functional as F
+
+from ddarts.search import iteration as iteration_module
+from ddarts.search.ablation import ablated_losses
+from ddarts.search.losses import contributions, zero_one_loss
+from ddarts.supernet.network import frozen_statistics
+
+
+def test_weight_step_a(build, recorded):
+    case = build("official")
+    images, labels = recorded.train
+    with frozen_statistics(case.network):
+        close(case.network(images, case.alphas.mixing()), recorded["A_train_logits"])
+    overall = zero_one_loss(case.alphas.mixing()).mean()
+    close(overall.detach(), recorded["A_sep_loss"])
+    report = case.iteration.weight_step((images, labels), step=0)
+    close(report.ce, recorded["A_ce"])
+    close(report.ce + 9.0 * overall.detach(), recorded["A_weight_loss"])
+    close(report.gradient_norm, recorded["A_total_grad_norm"])
+    close(case.recipe.left, recorded.cells("A_alpha_grads"))
+
+
+def test_marginal_contributions_b(build, recorded):
+    case = build("paper")
+    images, labels = recorded.valid
+    weights = case.alphas.mixing().detach()
+    states = []
+    with torch.no_grad(), frozen_statistics(case.network):
+        logits = case.network.resume(case.network.start(images), weights, 0, record=states)
+        full = F.cross_entropy(logits, labels)
+
+        def loss_from(first, mixed):
+            return F.cross_entropy(case.network.resume(states[first], mixed, first), labels)
+
+        each = [[i] for i in range(CELLS)]
+        ablated = ablated_losses(loss_from, weights, recorded["B_draws"], each)
+        half = ablated_losses(loss_from, weights, torch.full_like(weights, 0.5), each)
+    close(logits, recorded["B_full_logits"])
+    close(full, recorded["B_full_valid_ce"])
+    close(ablated, recorded["B_ablated_ce"])
+    close(half, recorded["B_ablated_ce_fixed_mix_0.5"])
+    found = contributions(full, ablated)
+    close(found.marginal, recorded["B_mc"])
+    close(found.marginal.mean(), recorded["B_mean_mc"])
+    close(found.ablation_loss, recorded["B_ablation_loss"])
+    close(found.gain, 1 / recorded["B_mean_mc"].abs())
+    assert not found.floor_acts
+
+
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+def test_architecture_step_sees_b_and_d(build, recorded, recipe, monkeypatch):
+    monkeypatch.setattr(iteration_module, "draws", lambda seed, step, like: recorded["B_draws"])
+    case = build(recipe)
+    seen = {}
+    rule = case.recipe.alpha_gradient
+
+    def spy(ce, zero_one, found):
+        seen.update(ce=ce, zero_one=zero_one)
+        return rule(ce, zero_one, found)
+
+    monkeypatch.setattr(case.recipe, "alpha_gradient", spy)
+    report = case.iteration.architecture_step(recorded.valid, step=0)
+    close(report.ce, recorded["D_valid_ce"])
+    close(report.found.marginal, recorded["B_mc"])
+    close(seen["ce"], recorded.cells("D_valid_ce_alpha_grads"))
+    close(9.0 * seen["zero_one"], recorded.cells("D_sep_alpha_grads"))
+
+
+def test_official_iteration_c(build, recorded):
+    case = build("official")
+    case.iteration.architecture_step(recorded.valid, step=0)
+    close(case.alphas.logits.detach(), recorded.cells("C_alphas_after_step"))
+    close(case.recipe.left[: CELLS - 1], recorded.cells("C_alpha_grads_left_after_step", CELLS - 1))
+    assert not case.recipe.left[CELLS - 1].any()
+    report = case.iteration.weight_step(recorded.train, step=0)
+    close(report.gradient_norm, recorded["C_grad_norm_before_clip"])
+
+
+def test_official_matches_retained_graph_backwards_for_three_iterations(build, recorded):
+    case = build("official", ablation=False)
+    naive = PublishedLoop(build("official").network, recorded.cells("alphas_before"))
+    state = case.iteration.alpha_optimizer.state[case.alphas.logits]
+    for step, (valid, train) in enumerate([(recorded.valid, recorded.train), (recorded.train, recorded.valid)] * 2):
+        if step == 3:
+            break
+        case.iteration.architecture_step(valid, step)
+        naive.architecture_step(valid)
+        close(case.alphas.logits.detach(), torch.stack(naive.alphas).detach())
+        close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
+        report = case.iteration.weight_step(train, step)
+        naive.weight_step(train)
+        close(report.gradient_norm, naive.norm)
+        close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
+        state = case.iteration.alpha_optimizer.state[case.alphas.logits]
+        for moment in ("exp_avg", "exp_avg_sq"):
+            theirs = [o.state[a][moment] for o, a in zip(naive.alpha_optimizers, naive.alphas, strict=True)]
+            close(state[moment], torch.stack(theirs))
+    ours = dict(case.network.named_parameters())
+    for name, theirs in naive.network.named_parameters():
+        close(ours[name].detach(), theirs.detach())
+
+
+def test_evaluation_mode_e(build, recorded):
+    case = build("paper")
+    case.network.eval()
+    with torch.no_grad():
+        close(case.network(recorded["x_valid"], case.alphas.mixing()), recorded["E_eval_logits_initial_stats"])
