@@ -1,0 +1,43 @@
+"""The command `ddarts cost`: what a derived network costs, without building it for real."""
+
+from typing import Any
+
+from ddarts.config import CostConfig
+from ddarts.data.specs import spec
+from ddarts.network.counting import NetworkCost, network_cost
+from ddarts.network.registry import architecture, channels
+from ddarts.network.stems import stem_for
+from ddarts.runtime.errors import UsageError
+
+_INTERNAL = ("activations",)
+
+
+def cost(config: CostConfig) -> dict[str, Any]:
+    """Count the network that `config` describes, for one image of the data set's own size.
+
+    Returns params, params_auxiliary, macs, macs_auxiliary, macs_thop, params_without_gradient and input, as
+    `NetworkCost` explains them. UsageError names the option that does not fit; DdartsError a genotype that cannot be
+    built.
+    """
+    facts = spec(config.dataset or "digits")
+    num_classes = config.num_classes or facts.num_classes
+    if num_classes is None:
+        raise UsageError(f"--dataset {facts.name}: needs --num_classes")
+    genotype = architecture(config.arch or "", config.layers, config.derivation)
+    counted = network_cost(
+        genotype,
+        num_classes,
+        channels(config.arch or "", config.init_channels),
+        stem=stem_for(facts.name, config.imagenet_stem),
+        wiring=config.baseline_wiring,
+        image_size=config.image_size or facts.image_size,
+    )
+    if config.auxiliary and counted.params_auxiliary is None:
+        raise UsageError(f"--auxiliary: '{genotype.name}' has no reduction cell, after which the head would stand")
+    return as_dict(counted)
+
+
+def as_dict(counted: NetworkCost) -> dict[str, Any]:
+    """The counts by name, ready for JSON."""
+    shown = {name: value for name, value in vars(counted).items() if name not in _INTERNAL}
+    return {**shown, "input": list(counted.input)}

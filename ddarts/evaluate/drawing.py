@@ -1,0 +1,112 @@
+"""`ddarts show`: the cells of an architecture as SVG, PNG, a page, or a listing for the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddarts.evaluate.text import as_text
+from ddarts.evaluate.wiring import chosen
+from ddarts.genotype.deepen import deepen
+from ddarts.genotype.schema import Genotype
+from ddarts.genotype.zoo import resolve
+from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.runtime.files import atomic_write_bytes
+
+if TYPE_CHECKING:
+    from ddarts.config.small import ShowConfig
+
+__all__ = ["FORMATS", "as_text", "draw", "render", "show"]
+
+FORMATS = ("svg", "png", "text", "html")
+SUFFIXES = {".svg": "svg", ".png": "png", ".html": "html", ".htm": "html", ".txt": "text"}
+
+
+def show(config: ShowConfig) -> dict[str, Any]:
+    """Draw what `config` asks for: {"path": file written}, or {"text": listing} for text without --output.
+
+    A file that exists is never replaced, unless the name was left out and an earlier drawing stands there.
+    """
+    genotype = resolve(config.arch or "")
+    if config.layers:
+        genotype = deepen(genotype, config.layers, config.derivation)
+    cell = getattr(config, "cell", None)
+    cells = None if cell is None else (cell,)
+    if config.format == "text" and not config.output:
+        return {"text": as_text(genotype, cells)}
+    path = Path(config.output) if config.output else _default_path(genotype, config.layers, cell, config.format)
+    made_before = not config.output and _is_own(path)
+    return {"path": str(draw(genotype, path, config.format, cells, overwrite=made_before))}
+
+
+def draw(
+    genotype: Genotype,
+    path: str | Path,
+    format: str = "svg",
+    cells: Iterable[int] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a drawing of `genotype` to `path`, whole or not at all; `cells` restricts it to cells with these indices.
+
+    UsageError: unknown format or cell, a name that ends like another format, no such folder, or a file that exists.
+    DdartsError: the file cannot be written.
+    """
+    path = Path(path)
+    if format not in FORMATS:
+        raise UsageError(f"format is '{format}': use one of {', '.join(FORMATS)}")
+    implied = SUFFIXES.get(path.suffix.lower())
+    if implied and implied != format:
+        raise UsageError(f"--output {path}: its name says {implied}, but --format is {format}; make them agree")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir() or (path.exists() and not overwrite):
+        what = "is a folder" if path.is_dir() else "is there already"
+        raise UsageError(f"--output {path}: {what}; choose another name")
+    data = render(genotype, format, cells)
+    try:
+        atomic_write_bytes(path, data)
+    except OSError as error:
+        raise DdartsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def render(genotype: Genotype, format: str, cells: Iterable[int] | None = None) -> bytes:
+    """The content of the file: the same bytes for the same genotype and the same matplotlib."""
+    if format == "text":
+        return (as_text(genotype, cells) + "\n").encode()
+    used = chosen(genotype, cells)
+    try:
+        from ddarts.evaluate.canvas import settings
+        from ddarts.evaluate.html import page
+        from ddarts.evaluate.sheet import sheet
+    except ImportError as error:
+        raise DdartsError(
+            f"drawings need matplotlib ({error}): pip install matplotlib, or use --format text"
+        ) from error
+    with settings():
+        if format == "html":
+            return page(genotype, used).encode()
+        canvas = sheet(genotype, used)
+        return canvas.png() if format == "png" else canvas.svg(genotype.name).encode()
+
+
+def _default_path(genotype: Genotype, layers: int | None, cell: int | None, format: str) -> Path:
+    """NAME[-LAYERS-layers][-cell-INDEX].FORMAT in the current folder; other characters than these become _."""
+    name = re.sub(r"[^\w.+-]", "_", genotype.name).lstrip(".") or "genotype"
+    name += f"-{layers}-layers" if layers else ""
+    name += f"-cell-{cell}" if cell is not None else ""
+    return Path(f"{name}.{format}")
+
+
+def _is_own(path: Path) -> bool:
+    """Whether an earlier `show` wrote this file."""
+    try:
+        from ddarts.evaluate.canvas import MARK
+
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(4096)
+    except (OSError, ImportError):
+        return False

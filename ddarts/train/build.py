@@ -1,0 +1,121 @@
+"""From a configuration to everything one training needs: data, network, optimizer, the step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from ddarts.config import TrainConfig
+from ddarts.data.augment import Augmentation
+from ddarts.data.datasets import load
+from ddarts.data.images import ImageSet
+from ddarts.data.loader import Loader, make_loader
+from ddarts.network.counting import NetworkCost, network_cost
+from ddarts.network.model import DerivedNetwork
+from ddarts.network.registry import architecture, channels
+from ddarts.network.stems import stem_for
+from ddarts.ops import use_backend
+from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
+from ddarts.runtime.errors import UsageError
+from ddarts.runtime.seeds import seed_all
+from ddarts.train.average import MovingAverage
+from ddarts.train.optimizer import make_optimizer
+from ddarts.train.step import Stepper
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """Augmented training images, and test images as they are."""
+
+    train: Loader
+    test: Loader
+    num_classes: int
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """All that a training steps and saves."""
+
+    model: DerivedNetwork
+    stepper: Stepper
+    average: MovingAverage[DerivedNetwork] | None
+    cost: NetworkCost
+    device: torch.device
+    autocast: Callable
+
+
+def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
+    """Data and network on the configured device, initialised from the seed. UsageError, DdartsError: what is wrong."""
+    device = pick_device(config.device)
+    precision = resolve_precision(config.precision, config.amp, device.type)
+    use_backend(config.backend)
+    genotype = architecture(config.arch or "", config.layers, config.derivation)
+    width = channels(config.arch or "", config.init_channels)
+    if config.auxiliary and config.batch_size == 1:
+        raise UsageError("--batch_size 1: the auxiliary head normalises over the batch and needs at least 2 images")
+    layout = memory_format(precision, device) if config.channels_last else torch.contiguous_format
+    data = build_data(config, device, layout)
+    seed_all(config.seed)
+    stem = stem_for(config.dataset or "", config.imagenet_stem)
+    model = DerivedNetwork(genotype, data.num_classes, width, config.auxiliary, stem, wiring=config.baseline_wiring)
+    model.to(device).to(memory_format=layout)
+    counted = network_cost(
+        genotype,
+        data.num_classes,
+        width,
+        stem=stem,
+        wiring=config.baseline_wiring,
+        image_size=data.image_size,
+    )
+    cast = partial(autocast, precision, device)
+    average = MovingAverage(model, config.ema) if config.ema is not None else None
+    return data, Trainer(model, _stepper(model, config, precision, cast), average, counted, device, cast)
+
+
+def _stepper(model: DerivedNetwork, config: TrainConfig, precision: str, cast: partial) -> Stepper:
+    return Stepper(
+        model,
+        torch.compile(model) if config.compile else model,
+        make_optimizer(model.parameters(), config),
+        make_scaler(precision, next(model.parameters()).device),
+        cast,
+        label_smoothing=config.label_smoothing,
+        auxiliary_weight=config.auxiliary_weight,
+        grad_clip=config.grad_clip,
+    )
+
+
+def build_data(config: TrainConfig, device: torch.device, layout: torch.memory_format) -> TrainData:
+    """Read both splits. The augmentation is the published one; images that must not be mirrored are not."""
+    read = partial(load, config.dataset or "", config.data, download=config.download, image_size=config.image_size)
+    train, test = read(split="train"), read(split="test")
+    _check_splits(train, test)
+    augmentation = Augmentation(
+        flip=train.spec.flip,
+        cutout_length=config.cutout_length if config.cutout else 0,
+        auto_augment=train.spec.auto_augment if config.auto_aug else None,
+    )
+    make = partial(
+        make_loader,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        kind=config.loader,
+        device=device,
+        channels_last=layout == torch.channels_last,
+    )
+    # BN of a single pixel needs two images, so a last batch of one is left out; every other image is seen.
+    alone = len(train) > 1 and len(train) % config.batch_size == 1
+    return TrainData(
+        train=make(train, augmentation=augmentation, shuffle=True, drop_last=alone),
+        test=make(test, augmentation=Augmentation.none(), shuffle=False),
+        num_classes=train.num_classes,
+        image_size=train.spec.image_size,
+    )
+
+
+def _check_splits(train: ImageSet, test: ImageSet) -> None:
+    if train.class_names != test.class_names:
+        odd = sorted(set(train.class_names) ^ set(test.class_names)) or ["their order"]
+        raise UsageError(f"{train.spec.name}: training and test images have other classes ({', '.join(odd[:3])})")

@@ -1,0 +1,58 @@
+"""What a training leaves behind: the DONE marker and the last lines it says; and whether a checkpoint fits."""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ddarts.config import TrainConfig
+from ddarts.network.model import DerivedNetwork
+from ddarts.network.weights import mismatch
+from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.run import Run, shown_path
+from ddarts.runtime.rundir import mark_done
+from ddarts.train.average import MovingAverage
+from ddarts.train.build import Trainer
+
+_log = logging.getLogger(__name__)
+
+
+def finish(run: Run, config: TrainConfig, trainer: Trainer, best: float, last: float, images: int) -> dict[str, Any]:
+    """Say what was reached and what to run next; returns the command's result."""
+    seconds = run.clock.seconds
+    result = {
+        "run_dir": str(run.run_dir),
+        "best_top1": best,
+        "last_top1": last,
+        "params": trainer.cost.params,
+        "macs": trainer.cost.macs,
+        "images_per_second": images / seconds if images and seconds else None,
+    }
+    weights = Path(run.run_dir) / "best.safetensors"
+    data = f" --data {shlex.quote(config.data)}" if config.data else ""
+    _log.info("best test accuracy %.2f %%, last %.2f %%", best, last)
+    _log.info("%.2f M parameters, %.1f M multiply-accumulates", trainer.cost.params / 1e6, trainer.cost.macs / 1e6)
+    _log.info("best weights: %s", shown_path(weights))
+    _log.info(
+        "measure them: ddarts evaluate --model_path %s --dataset %s%s",
+        shlex.quote(shown_path(weights)),
+        config.dataset,
+        data,
+    )
+    mark_done(run.run_dir, result)
+    return result
+
+
+def check_fits(model: DerivedNetwork, average: MovingAverage | None, state: dict[str, Any], run_dir: Path) -> None:
+    """Refuse a checkpoint of another network than the options describe."""
+    missing = [name for name in ("cursor", "model", "optimizer", "best") if name not in state]
+    if missing:
+        raise DdartsError(f"{run_dir}: its checkpoint is not one of ddarts train ({missing[0]} is missing)")
+    problem = mismatch({name: value.shape for name, value in model.state_dict().items()}, state["model"])
+    if not problem and (average is None) != (state["average"] is None):
+        problem = "one of them has a moving average (--ema)"
+    if problem:
+        raise DdartsError(
+            f"{run_dir}: its checkpoint is of another network than the options describe ({problem}): "
+            "resume with the options of the run's config.yaml"
+        )
