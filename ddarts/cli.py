@@ -1,0 +1,136 @@
+"""The command `ddarts`: finds the subcommand, runs it, prints its result, and turns faults into one line.
+
+Exit codes: 0 done, 1 a fault, 2 a wrong request, 75 stopped and saved (start it again), 130 interrupted.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ddarts import __version__
+from ddarts.commands import results
+from ddarts.commands.parser import parse
+from ddarts.commands.registry import COMMANDS, LATER, check_name
+from ddarts.config import resolve
+from ddarts.runtime.console import log_to_stderr
+from ddarts.runtime.errors import DdartsError
+
+REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's); returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Known before the options are read, so that it also holds for errors in them.
+    debug = "--debug" in words
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without α must not stop a run
+    log_to_stderr(logging.DEBUG if debug else logging.INFO)
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader has gone. Python would complain again when it flushes stdout at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE
+    except KeyboardInterrupt:
+        _say("ddarts: interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        return _fault(error, debug)
+
+
+def _dispatch(words: list[str]) -> int:
+    leading = []
+    while words and words[0] in ("--json", "--debug"):
+        leading.append(words.pop(0))
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"ddarts {__version__}")
+        return 0
+    name = check_name(words[0])
+    if name in LATER:
+        return _later(name, words[1:])
+    command = COMMANDS[name]
+    given = parse(command.options, leading + words[1:])
+    as_json = given.pop("json", False)
+    given.pop("debug", None)
+    options: Any = resolve(command.options, given, given.pop("config", None))
+    try:
+        # What libraries print while they work must not stand between the reader and the JSON object.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            result = command.call(options)
+    except Exception as error:
+        if not _is_memory(error):
+            raise
+        raise DdartsError(_memory_line(options)) from error
+    print(_json(result) if as_json else getattr(results, command.present)(result, options))
+    return 0
+
+
+def overview() -> str:
+    """The help of `ddarts` itself."""
+    lines = ["usage: ddarts COMMAND [options]", "", "Search for, derive, train and evaluate D-DARTS networks.", ""]
+    lines += [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<10}{summary} (not in this version)" for name, (summary, _) in LATER.items()]
+    lines += ["", "Options of a command: ddarts COMMAND --help. Version: ddarts --version."]
+    return "\n".join(lines)
+
+
+def _later(name: str, words: list[str]) -> int:
+    summary, instead = LATER[name]
+    line = f"`ddarts {name}` is not part of this version ({__version__}): {instead}"
+    if "-h" in words or "--help" in words:
+        print(f"{summary}\n{line}")
+        return 0
+    raise DdartsError(line)
+
+
+def _json(result: Any) -> str:
+    from ddarts.runtime.files import plain
+
+    return json.dumps(plain(result), allow_nan=False)
+
+
+def _fault(error: Exception, debug: bool) -> int:
+    """Say what went wrong on one line (after the traceback, with --debug); returns the exit code."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if not isinstance(error, DdartsError):
+        hint = "" if debug else " (--debug shows where)"
+        _say(f"ddarts: error: {type(error).__name__}: {error}{hint}")
+        return 1
+    _say(f"ddarts: {'' if error.exit_code == REQUEUE else 'error: '}{error}")
+    return error.exit_code
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether the memory of the machine or of the GPU is used up. torch is not imported to tell."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+
+
+def _memory_line(options: Any) -> str:
+    sizes = [name for name in ("batch_size", "init_channels") if getattr(options, name, None) is not None]
+    if not sizes:
+        return "not enough memory"
+    used = " and ".join(f"--{name} {getattr(options, name)}" for name in sizes)
+    return f"not enough memory for {used}: lower {'one of them' if len(sizes) > 1 else 'it'}"
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(" ".join(text.split()), file=sys.stderr, flush=True)

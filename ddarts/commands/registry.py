@@ -1,0 +1,77 @@
+"""The commands: what each is for, its options, and who runs it."""
+
+import difflib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ddarts import config
+from ddarts.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command. `run` is "module:function", imported when the command runs, and takes the configuration.
+
+    `present` names the function of `ddarts.commands.results` that shows the result to a person.
+    """
+
+    options: type
+    run: str
+    present: str
+
+    @property
+    def summary(self) -> str:
+        """One line on what it does."""
+        return (self.options.__doc__ or "").splitlines()[0]
+
+    def call(self, options: Any) -> Any:
+        """Run it."""
+        module, _, function = self.run.partition(":")
+        return getattr(import_module(module), function)(options)
+
+
+COMMANDS = {
+    command.options.command: command  # type: ignore[attr-defined]
+    for command in (
+        Command(config.SearchConfig, "ddarts.search.engine:search", "pairs"),
+        Command(config.DeriveConfig, "ddarts.commands.small:derive", "derived"),
+        Command(config.TrainConfig, "ddarts.train.engine:train", "pairs"),
+        Command(config.EvaluateConfig, "ddarts.evaluate.accuracy:evaluate", "pairs"),
+        Command(config.CostConfig, "ddarts.evaluate.cost:cost", "pairs"),
+        Command(config.DistanceConfig, "ddarts.commands.small:distance", "distances"),
+        Command(config.ArchsConfig, "ddarts.commands.small:archs", "architectures"),
+        Command(config.ShowConfig, "ddarts.evaluate.drawing:show", "shown"),
+        Command(config.InfoConfig, "ddarts.commands.info:info", "information"),
+    )
+}
+
+# Command -> (what it is for, what to use meanwhile).
+LATER = {
+    "export": (
+        "Write a trained network as ONNX, .pt2 or safetensors.",
+        "ddarts train leaves best.safetensors in the run's folder",
+    ),
+    "report": (
+        "Write a run's report as HTML.",
+        "the run's folder holds metrics.jsonl and TensorBoard events, and ddarts show draws the cells",
+    ),
+    "data": (
+        "Prepare and check data sets.",
+        "ddarts search and ddarts train check the data they read",
+    ),
+    "bench": (
+        "Measure speed.",
+        "ddarts search and ddarts train report their own speed",
+    ),
+}
+
+
+def check_name(name: str) -> str:
+    """`name` if it is a command's; UsageError names a close one."""
+    if name in COMMANDS or name in LATER:
+        return name
+    close = difflib.get_close_matches(name, [*COMMANDS, *LATER], 1)
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
+    kind = "option" if name.startswith("-") else "command"
+    raise UsageError(f"unknown {kind} {name}: {hint}")

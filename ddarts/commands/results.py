@@ -1,0 +1,92 @@
+"""Results as a person reads them: tables and a few lines, on stdout."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Result = Mapping[str, Any]
+
+
+def pairs(result: Result, _options: Any = None) -> str:
+    """One `name  value` line for each entry."""
+    width = max((len(name) for name in result), default=0)
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_text(value)}" for name, value in result.items())
+
+
+def derived(result: Result, options: Any) -> str:
+    """The genotype as its file has it, or the path of that file."""
+    if options.output:
+        return str(options.output)
+    from ddarts.genotype import files
+
+    return files.to_json(files.from_dict(result, "the genotype derived")).rstrip("\n")
+
+
+def shown(result: Result, options: Any) -> str:
+    """A drawing in characters, or the path of the drawing."""
+    return str(result.get("text") or result["path"])
+
+
+def distances(result: Result, _options: Any) -> str:
+    """The distance, then cell by cell."""
+    rows = [(str(index), _text(value)) for index, value in enumerate(result["cells"])]
+    return f"distance  {_text(result['distance'])}\n{table(('cell', 'distance'), rows)}"
+
+
+def architectures(result: Result, options: Any) -> str:
+    """The table of architectures."""
+    entries = result["architectures"]
+    if not entries:
+        return f"no architecture matches '{options.pattern}'; ddarts archs lists all"
+    rows = []
+    for entry in entries:
+        source = entry["source"] if not entry["alias_of"] else f"{entry['alias_of']}: {entry['source']}"
+        problem = f" (cannot be built: {entry['problem']})" if entry["problem"] else ""
+        rows.append((*(str(entry[name]) for name in ("name", "space", "cells", "steps")), f"{source}{problem}"))
+    return table(("name", "space", "cells", "steps", "where from"), rows)
+
+
+def information(result: Result, _options: Any) -> str:
+    """Versions and devices as lines, then the operators as a table."""
+    rows = result["operators"]
+    blocks = [
+        f"{title}\n{_indented(pairs(result[title]))}" for title in ("versions", "devices", "build") if result[title]
+    ]
+    if rows:
+        blocks.append(table(tuple(rows[0]), [tuple(_text(value) for value in row.values()) for row in rows]))
+    return "\n".join(blocks)
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table as text; on a narrow terminal cells wrap, elsewhere nothing is cut."""
+    import io
+    import sys
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(*titles, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        grid.add_row(*row)
+    out = io.StringIO()
+    width = None if sys.stdout.isatty() else 10_000
+    Console(file=out, width=width, markup=False, highlight=False).print(grid)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines() if line.strip())
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    return str(value)
