@@ -8,7 +8,6 @@ A shape is a node of the supernet: n = 7 operations on each incoming edge, [batc
 """
 
 import argparse
-import ctypes
 import json
 import platform
 import statistics
@@ -22,6 +21,7 @@ from torch import Tensor
 
 import ddarts.ops
 from ddarts.ops.library import library
+from ddarts.runtime.processor import keep_freed_memory
 
 SHAPES = [  # (inputs, batch, channels, height = width): nodes with two and five incoming edges
     (14, 16, 16, 32),
@@ -105,14 +105,6 @@ def copy_bandwidth(numel: int = 1 << 24, rounds: int = 5) -> float:
     return 2 * source.numel() * source.element_size() / best
 
 
-def keep_memory() -> None:
-    """Tells glibc to keep freed memory: without it every step pays page faults for each fresh multi-MB tensor."""
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    libc.mallopt(mmap_threshold, 1 << 30)
-    libc.mallopt(trim_threshold, (1 << 31) - 1)
-
-
 def spread(values: Sequence[float]) -> dict[str, float]:
     """min, median and max."""
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
@@ -146,7 +138,7 @@ def main() -> None:
     parser.add_argument("--keep_memory", action="store_true", help="keep freed memory instead of returning it")
     options = parser.parse_args()
     if options.keep_memory:
-        keep_memory()
+        keep_freed_memory()
     torch.set_num_threads(options.threads)
     rounds = 2 if options.quick else options.rounds
     bandwidth = copy_bandwidth()

@@ -3,7 +3,8 @@
 Importing this package is cheap: everything below is loaded when it is first used, so `ddarts --help` needs no torch.
 
     import ddarts
-    ddarts.search(ddarts.SearchConfig(dataset="digits", epochs=3))
+    config = ddarts.resolve(ddarts.SearchConfig, {"dataset": "digits", "epochs": 3})  # with the data set's presets
+    ddarts.search(config)
     model = ddarts.create_model("DD-cifar10", init_channels=36, num_classes=10)
 """
 

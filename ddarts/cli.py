@@ -18,6 +18,7 @@ from ddarts.commands.registry import COMMANDS, LATER, check_name
 from ddarts.config import resolve
 from ddarts.runtime.console import log_to_stderr
 from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.processor import wait_without_spinning
 
 REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without α must not stop a run
     log_to_stderr(logging.DEBUG if debug else logging.INFO)
+    wait_without_spinning()
     try:
         code = _dispatch(words)
         sys.stdout.flush()
@@ -51,6 +53,8 @@ def _dispatch(words: list[str]) -> int:
     leading = []
     while words and words[0] in ("--json", "--debug"):
         leading.append(words.pop(0))
+    if words[0:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0

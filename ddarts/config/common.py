@@ -15,7 +15,10 @@ WIRINGS = ("increasing", "published")
 MAX_SEED = 2**32 - 1  # the largest that every library takes
 
 ARCH = "give the name of an architecture (ddarts archs lists them) or the path of a genotype"
-ARCH_HELP = "name of an architecture (see ddarts archs), or path of a genotype (.json, or published .txt)"
+ARCH_HELP = (
+    "name of an architecture (see ddarts archs), path of a genotype (.json, or published .txt), "
+    "or a search's run folder"
+)
 DERIVATION_HELP = "how more layers than genes are filled; code and cycle differ in reductions and gene order"
 WIRING_HELP = "order of a cell's nodes; published drops the edges that the published code drops"
 ALIAS_CHANNELS = " (left out: those of the article's network where --arch names one, else 64)"

@@ -32,7 +32,10 @@ class TrainConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
     weight_decay: float = option(3e-4, "weight decay", minimum=0)
     grad_clip: float = option(5.0, "largest norm of the gradient", exclusive_minimum=0)
     drop_path_prob: float = option(
-        0.2, "probability of dropping a node's sum in the last epoch", minimum=0, exclusive_maximum=1
+        0.2,
+        "probability of dropping a node's sum, reached by a straight line over the epochs",
+        minimum=0,
+        exclusive_maximum=1,
     )
     label_smooth: float | None = option(
         None, "label smoothing (left out: 0.1 on imagenet, else 0)", minimum=0, exclusive_maximum=1

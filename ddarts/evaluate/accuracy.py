@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ddarts.config import EvaluateConfig
+from ddarts.config import EvaluateConfig, validate
 from ddarts.data.augment import Augmentation
 from ddarts.data.datasets import load
 from ddarts.data.images import ImageSet
@@ -34,17 +34,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Returns top1 and top5 in percent, loss, params, macs and images. UsageError or DdartsError, in one line, where the
     weights and the options belong to different networks.
     """
+    config = validate(config)
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
     use_backend(config.backend)
     path = config.model_path or ""
     if is_published(path):
-        images = _images(config)
+        images = _images(config, None)
         model = _asked_for(config, images.num_classes, "published").build()
         load_published(model, path)
     else:
         weights, description = read_network(path)
-        images = _images(config)
+        images = _images(config, description)
         model = _reconciled(config, description, images.num_classes).build()
         fill(model, weights, path)
     found = _measure(model, images, config, device, partial(autocast, precision, device))
@@ -60,8 +61,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return {**shown, "params": counted.params, "macs": counted.macs, "images": found.images}
 
 
-def _images(config: EvaluateConfig) -> ImageSet:
-    return load(config.dataset or "", config.data, "test", config.download, config.image_size)
+def _images(config: EvaluateConfig, stored: Description | None) -> ImageSet:
+    """The test images, in the size asked for, else in the size that the network was trained on."""
+    size = config.image_size
+    if size is None and stored is not None and stored.dataset == config.dataset:
+        size = stored.image_size
+    return load(config.dataset or "", config.data, "test", config.download, size)
 
 
 def _measure(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ddarts.config import CostConfig
+from ddarts.config import CostConfig, validate
 from ddarts.data.specs import spec
 from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.registry import architecture, channels
@@ -19,6 +19,7 @@ def cost(config: CostConfig) -> dict[str, Any]:
     `NetworkCost` explains them. UsageError names the option that does not fit; DdartsError a genotype that cannot be
     built.
     """
+    config = validate(config)
     facts = spec(config.dataset or "digits")
     num_classes = config.num_classes or facts.num_classes
     if num_classes is None:

@@ -37,27 +37,27 @@ def _check(genotype: Genotype, layers: int) -> None:
     """UsageError where `genotype` cannot be made `layers` cells deep."""
     name, genes = genotype.name, len(genotype.cells)
     if layers < genotype.layers:
-        raise UsageError(f"layers is {layers}: '{name}' has {genotype.layers} cells, and a network cannot have fewer")
+        raise UsageError(f"--layers {layers}: '{name}' has {genotype.layers} cells, and a network cannot have fewer")
     if layers > MAX_CELLS:
-        raise UsageError(f"layers is {layers}: at most {MAX_CELLS} are allowed")
+        raise UsageError(f"--layers {layers}: at most {MAX_CELLS} are allowed")
     if genotype.space != DDARTS.name:
         raise UsageError(
-            f"layers is {layers}: '{name}' belongs to the space {genotype.space} and has {genotype.layers} cells; "
+            f"--layers {layers}: '{name}' belongs to the space {genotype.space} and has {genotype.layers} cells; "
             f"only genotypes of the space {DDARTS.name} can be made deeper"
         )
     if genotype.sequence is not None:
         raise UsageError(
-            f"layers is {layers}: '{name}' is {genotype.layers} cells deep already; "
+            f"--layers {layers}: '{name}' is {genotype.layers} cells deep already; "
             f"start from the genotype of its {genes} cells"
         )
     if len(genotype.reductions) != 2:
         raise UsageError(
-            f"layers is {layers}: '{name}' has {len(genotype.reductions)} reductions; "
+            f"--layers {layers}: '{name}' has {len(genotype.reductions)} reductions; "
             f"only a genotype with exactly two can be made deeper"
         )
     empty = empty_section(genes)
     if empty:
-        raise UsageError(f"layers is {layers}: '{name}' ({genes} cells) has no normal cell {empty} to repeat")
+        raise UsageError(f"--layers {layers}: '{name}' ({genes} cells) has no normal cell {empty} to repeat")
 
 
 def empty_section(genes: int) -> str | None:

@@ -33,14 +33,17 @@ class Description:
     auxiliary: bool = False
     dataset: str = ""
     derivation: str = "paper"
+    image_size: int | None = None
 
     def build(self) -> DerivedNetwork:
         """The network, untrained and without its auxiliary head."""
         return DerivedNetwork(self.genotype, self.num_classes, self.init_channels, stem=self.stem, wiring=self.wiring)
 
 
-def describe(model: DerivedNetwork, dataset: str = "", derivation: str = "paper") -> dict[str, str]:
-    """The metadata that go with the weights of `model`."""
+def describe(
+    model: DerivedNetwork, dataset: str = "", derivation: str = "paper", image_size: int | None = None
+) -> dict[str, str]:
+    """The metadata that go with the weights of `model`; `image_size` is that of the images it was trained on."""
     return {
         "genotype": json.dumps(to_dict(model.genotype)),
         "num_classes": str(model.num_classes),
@@ -51,14 +54,19 @@ def describe(model: DerivedNetwork, dataset: str = "", derivation: str = "paper"
         "stem": model.stem_name,
         "wiring": model.wiring,
         "dataset": dataset,
+        "image_size": str(image_size or ""),
     }
 
 
 def save_network(
-    path: str | os.PathLike[str], model: DerivedNetwork, dataset: str = "", derivation: str = "paper"
+    path: str | os.PathLike[str],
+    model: DerivedNetwork,
+    dataset: str = "",
+    derivation: str = "paper",
+    image_size: int | None = None,
 ) -> None:
     """Write the weights of `model`, and what it is, to `path` in one step. Raises DdartsError."""
-    save_weights(path, model.state_dict(), describe(model, dataset, derivation))
+    save_weights(path, model.state_dict(), describe(model, dataset, derivation, image_size))
 
 
 def read_network(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Description | None]:
@@ -129,6 +137,7 @@ def _description(metadata: Mapping[str, str], path: Path) -> Description:
             metadata.get("auxiliary") == "true",
             metadata.get("dataset", ""),
             metadata.get("derivation", "paper"),
+            int(metadata.get("image_size") or 0) or None,
         )
     except (KeyError, ValueError, RecursionError) as error:
         raise DdartsError(f"{path}: its description of the network cannot be read ({error!r})") from None

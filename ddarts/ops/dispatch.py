@@ -58,11 +58,11 @@ def problem(backend: str) -> str | None:
 
 def _check(backend: str, source: str) -> str:
     if backend not in BACKENDS:
-        raise UsageError(f"{source} '{backend}' is unknown: allowed are {', '.join(BACKENDS)}")
+        raise UsageError(f"{source} {backend}: unknown: allowed are {', '.join(BACKENDS)}")
     reason = problem(backend)
     if reason is not None:
         usable = [name for name in BACKENDS if problem(name) is None]
-        raise UsageError(f"{source} '{backend}' is not available: {reason}; or use {', '.join(usable)}")
+        raise UsageError(f"{source} {backend}: not available, {reason}; or use {', '.join(usable)}")
     return backend
 
 
@@ -72,7 +72,7 @@ def use_backend(backend: str) -> AbstractContextManager[None]:
     Raises UsageError when the backend is unknown or not available here.
     """
     global _chosen
-    previous, _chosen = _chosen, _check(backend, "backend")
+    previous, _chosen = _chosen, _check(backend, "--backend")
 
     @contextmanager
     def restore() -> Iterator[None]:

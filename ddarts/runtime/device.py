@@ -22,11 +22,11 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     base, _, index = name.partition(":")
     if base not in ("auto", "cuda") or (":" in name and not index.isdecimal()) or name.startswith("auto:"):
-        raise UsageError(f"device {name!r} is unknown; choose auto, cpu, cuda or cuda:N")
+        raise UsageError(f"--device {name}: unknown; choose auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
-        raise UsageError(f"device {name}: torch sees no GPU here; choose cpu")
+        raise UsageError(f"--device {name}: torch sees no GPU here; choose cpu")
     if index and int(index) >= torch.cuda.device_count():
-        raise UsageError(f"device {name}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
+        raise UsageError(f"--device {name}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
     return torch.device("cuda", int(index) if index else torch.cuda.current_device())
 
 

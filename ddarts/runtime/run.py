@@ -1,15 +1,17 @@
 """One run of an engine: its folder, its logs, its checkpoints, and stopping it."""
 
 import os
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ddarts.config.files import to_yaml
 from ddarts.runtime.checkpoint import CheckpointStore
+from ddarts.runtime.processor import keep_freed_memory
 from ddarts.runtime.rundir import CHECKPOINTS, clear_done, find_checkpoint, find_run, new_run_dir
 from ddarts.runtime.runlog import RunLog
 from ddarts.runtime.signals import Requeue, StopRequest
@@ -40,6 +42,7 @@ def open_run(config: Any, folder: str) -> Iterator[Run]:
 
     Raises UsageError where a new run would write over another, DdartsError where no checkpoint can be read.
     """
+    keep_freed_memory()
     restored, step = None, None
     if config.resume:
         run_dir = find_run(config.resume)
@@ -49,7 +52,7 @@ def open_run(config: Any, folder: str) -> Iterator[Run]:
     else:
         run_dir = new_run_dir(config.out, folder, config.save)
         store = CheckpointStore(run_dir / CHECKPOINTS)
-    to_yaml(config, run_dir / "config.yaml")
+    to_yaml(replace(config, resume=None), run_dir / "config.yaml")
     with RunLog(run_dir, resume_step=step) as log, StopRequest() as stop:
         yield Run(config.command, run_dir, log, store, stop, restored)
 
@@ -77,8 +80,17 @@ class Stopwatch:
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as a person would type it: relative to the current folder where it lies below it."""
+    """A path as a person would type it in a shell: relative to the current folder where it lies below it."""
     try:
-        return os.path.relpath(path) if Path(path).resolve().is_relative_to(Path.cwd()) else str(path)
+        below = Path(path).resolve().is_relative_to(Path.cwd())
+        return shlex.quote(os.path.relpath(path) if below else str(path))
     except (OSError, ValueError):
-        return str(path)
+        return shlex.quote(str(path))
+
+
+def data_options(config: Any) -> str:
+    """The options that name the data of `config`, for a command line that a person may copy."""
+    words = ["--dataset", config.dataset]
+    words += ["--data", config.data] if config.data else []
+    words += ["--image_size", str(config.image_size)] if config.image_size else []
+    return shlex.join(words)

@@ -74,7 +74,6 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
 
 def build_searcher(config: SearchConfig, num_classes: int, device: torch.device, precision: str = "fp32") -> Searcher:
     """The search network with its α and optimizers, initialised from the configuration's seed."""
-    use_backend(config.backend)
     seed_all(config.seed)
     network = SearchNetwork(
         DDARTS,
@@ -111,6 +110,7 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
 
 def build(config: SearchConfig) -> tuple[SearchData, Searcher]:
     """Data and searcher on the configured device."""
+    use_backend(config.backend)
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
     data = build_data(config, device, memory_format(precision, device))

@@ -17,10 +17,12 @@ from ddarts.supernet.alphas import Alphas
 
 @dataclass(frozen=True)
 class ParseRule:
-    """How α become a genotype: the space, the nodes of a cell, the method and its threshold."""
+    """How α become a genotype: the space, the nodes of a cell, how many of them its output is made of, the method and
+    its threshold."""
 
     space: Space
     steps: int
+    multiplier: int
     method: str
     threshold: float
 
@@ -30,7 +32,7 @@ class ParseRule:
         problems = invalid_cells(cells, self.steps)
         if problems:
             return None, problems
-        concat = tuple(range(INPUTS, self.steps + INPUTS))
+        concat = tuple(range(INPUTS, self.steps + INPUTS))[-self.multiplier :]
         return Genotype(name, self.space.name, self.steps, concat, reductions, cells), []
 
     def kept(self, mixing: np.ndarray) -> list:

@@ -47,7 +47,7 @@ class Engine:
         self.searcher = searcher
         self.iteration = searcher.iteration
         self.open = run
-        self.rule = ParseRule(searcher.space, config.steps, config.parse_method, config.op_threshold)
+        self.rule = ParseRule(searcher.space, config.steps, config.multiplier, config.parse_method, config.op_threshold)
         self.epoch = self.batch = self.step = 0
         self.means = RunningMeans()
         self.measured: dict[str, Any] | None = None

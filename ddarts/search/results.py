@@ -13,7 +13,7 @@ from ddarts.genotype.files import write
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.files import atomic_write_bytes
-from ddarts.runtime.run import Run, shown_path
+from ddarts.runtime.run import Run, data_options, shown_path
 from ddarts.runtime.rundir import mark_done
 from ddarts.search.build import Searcher
 from ddarts.search.discretise import ParseRule, mixing_array
@@ -76,7 +76,8 @@ def _summary(run: Run, config: SearchConfig, found: dict, genotype: Genotype | N
     if genotype is None:
         return [
             f"no genotype yet: {'; '.join(problems)}",
-            f"σ(α) are in {where}/alphas.npz; search longer, raise --arch_learning_rate, or lower the threshold:",
+            f"σ(α) are in {shown_path(run.run_dir / 'alphas.npz')}; "
+            "search longer, raise --arch_learning_rate, or lower the threshold:",
             f"  ddarts derive --alphas {where} --op_threshold 0.5",
         ]
     kept = Counter(gene.op for cell in genotype.cells for gene in cell)
@@ -85,7 +86,7 @@ def _summary(run: Run, config: SearchConfig, found: dict, genotype: Genotype | N
         f"found {genotype.layers} cells with {kept.total()} operations: {operations}",
         f"validation accuracy {found['valid_acc']:.2f} %; with the operations dropped that the genotype drops, "
         f"{found['discretised_acc']:.2f} %",
-        f"genotype: {where}/genotype.json",
-        f"next: ddarts show --arch {where}/genotype.json --format text",
-        f"      ddarts train --arch {where}/genotype.json --dataset {config.dataset}",
+        f"genotype: {shown_path(run.run_dir / 'genotype.json')}",
+        f"next: ddarts show --arch {where} --format text",
+        f"      ddarts train --arch {where} {data_options(config)}",
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ddarts.config import TrainConfig
+from ddarts.config import TrainConfig, validate
 from ddarts.genotype.files import write
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.weights import save_network
@@ -37,6 +37,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     log.txt, TensorBoard events and checkpoints. Raises UsageError or DdartsError with one line that says what to do;
     Requeue (exit code 75) where a signal stopped the run after saving.
     """
+    config = validate(config)
     data, trainer = build(config)
     with open_run(config, "eval") as run:
         return Engine(config, data, trainer, run).run()
@@ -168,7 +169,8 @@ class Engine:
 
     def _save_weights(self, name: str, model: DerivedNetwork) -> None:
         config = self.config
-        save_network(self.open.run_dir / f"{name}.safetensors", model, config.dataset or "", config.derivation)
+        path = self.open.run_dir / f"{name}.safetensors"
+        save_network(path, model, config.dataset or "", config.derivation, self.data.image_size)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs to end in the same bits. The order of the data follows from the cursor."""

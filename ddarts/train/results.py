@@ -1,7 +1,6 @@
 """What a training leaves behind: the DONE marker and the last lines it says; and whether a checkpoint fits."""
 
 import logging
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from ddarts.config import TrainConfig
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.weights import mismatch
 from ddarts.runtime.errors import DdartsError
-from ddarts.runtime.run import Run, shown_path
+from ddarts.runtime.run import Run, data_options, shown_path
 from ddarts.runtime.rundir import mark_done
 from ddarts.train.average import MovingAverage
 from ddarts.train.build import Trainer
@@ -28,17 +27,11 @@ def finish(run: Run, config: TrainConfig, trainer: Trainer, best: float, last: f
         "macs": trainer.cost.macs,
         "images_per_second": images / seconds if images and seconds else None,
     }
-    weights = Path(run.run_dir) / "best.safetensors"
-    data = f" --data {shlex.quote(config.data)}" if config.data else ""
+    weights = shown_path(Path(run.run_dir) / "best.safetensors")
     _log.info("best test accuracy %.2f %%, last %.2f %%", best, last)
     _log.info("%.2f M parameters, %.1f M multiply-accumulates", trainer.cost.params / 1e6, trainer.cost.macs / 1e6)
-    _log.info("best weights: %s", shown_path(weights))
-    _log.info(
-        "measure them: ddarts evaluate --model_path %s --dataset %s%s",
-        shlex.quote(shown_path(weights)),
-        config.dataset,
-        data,
-    )
+    _log.info("best weights: %s", weights)
+    _log.info("measure them: ddarts evaluate --model_path %s %s", weights, data_options(config))
     mark_done(run.run_dir, result)
     return result
 

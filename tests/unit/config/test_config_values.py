@@ -120,7 +120,7 @@ def test_the_search_has_the_published_defaults():
 def test_the_training_has_the_published_defaults():
     published = {
         "batch_size": 128, "epochs": 600, "learning_rate": 0.025, "momentum": 0.9, "weight_decay": 3e-4,
-        "init_channels": 64, "auxiliary": False, "auxiliary_weight": 0.4, "drop_path_prob": 0.2, "grad_clip": 5,
+        "auxiliary": False, "auxiliary_weight": 0.4, "drop_path_prob": 0.2, "grad_clip": 5,
         "cutout_length": 16, "seed": 0, "layers": None, "label_smoothing": 0.0,
     }  # fmt: skip
     given = resolve(TrainConfig, {"dataset": "cifar10", "arch": "DD-4"})

@@ -70,8 +70,8 @@ def test_cycle_uses_every_gene_once_each_section_is_long_enough(cells):
 @pytest.mark.parametrize(
     ("genotype", "layers", "derivation", "part"),
     [
-        (of_cells(8), 7, "paper", "layers is 7: 'D-DARTS_threshold_edge_abl0.5_fair7_cifar100_0.85_50' has 8 cells"),
-        (of_cells(8), 0, "paper", "layers is 0"),
+        (of_cells(8), 7, "paper", "--layers 7: 'D-DARTS_threshold_edge_abl0.5_fair7_cifar100_0.85_50' has 8 cells"),
+        (of_cells(8), 0, "paper", "--layers 0"),
         (of_cells(8), 1001, "paper", "at most 1000"),
         (of_cells(8), 14, "article", "derivation is 'article': use one of paper, code, cycle"),
         (of_cells(8), 8, "article", "derivation is 'article'"),

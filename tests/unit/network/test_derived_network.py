@@ -10,7 +10,7 @@ from ddarts.network.auxiliary import AuxiliaryHead
 from ddarts.network.cell import DerivedCell
 from ddarts.network.drop_path import drop_path
 from ddarts.network.model import DerivedNetwork
-from ddarts.network.registry import create_model, list_models
+from ddarts.network.registry import channels, create_model, list_models
 from ddarts.network.stems import make_stem, stem_for
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.space.blocks import FactorizedReduce, ReLUConvBN
@@ -246,3 +246,8 @@ def test_a_model_is_made_of_a_genotype_and_of_a_file(three_cells, tmp_path):
     path = write(three_cells, tmp_path / "mine.json")
     made = [create_model(source, init_channels=4).state_dict().keys() for source in (three_cells, path, str(path))]
     assert made[0] == made[1] == made[2]
+
+
+def test_channels_are_those_asked_for_or_of_the_article_or_64():
+    assert channels("DD-4") == 36 and channels("DD-4", 16) == 16
+    assert channels("D-DARTS_threshold_edge_cifar10_0.85_50") == 64
