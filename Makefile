@@ -16,7 +16,7 @@ PIP := env -u PYTHONPATH PATH="$(BIN):$(PATH)" "$(BIN)/python" -m pip install --
 STAMP := $(VENV)/.ready
 DEV_STAMP := $(VENV)/.ready-dev
 CXX_FILES := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*.h csrc/*/*.h csrc/*/*.cu)
-BUILD_FILES := pyproject.toml setup.py setup_helpers.py constraints.txt $(CXX_FILES)
+BUILD_FILES := pyproject.toml setup.py setup_helpers.py ddarts/ops/build_record.py constraints.txt $(CXX_FILES)
 
 .PHONY: help setup setup-dev demo test test-all lint format gpu-check clean
 .DEFAULT_GOAL := help

@@ -18,9 +18,10 @@ from ddarts.commands.registry import COMMANDS, LATER, check_name
 from ddarts.config import resolve
 from ddarts.runtime.console import log_to_stderr
 from ddarts.runtime.errors import DdartsError
-from ddarts.runtime.processor import wait_without_spinning
+from ddarts.runtime.processor import keep_freed_memory, wait_without_spinning
 
 REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
+_SIZES = ("batch_size", "init_channels", "image_size", "num_classes")  # what memory depends on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without α must not stop a run
     log_to_stderr(logging.DEBUG if debug else logging.INFO)
     wait_without_spinning()
+    keep_freed_memory()
     try:
         code = _dispatch(words)
         sys.stdout.flush()
@@ -128,11 +130,12 @@ def _is_memory(error: Exception) -> bool:
 
 
 def _memory_line(options: Any) -> str:
-    sizes = [name for name in ("batch_size", "init_channels") if getattr(options, name, None) is not None]
+    sizes = [f"--{name} {getattr(options, name)}" for name in _SIZES if getattr(options, name, None) is not None]
     if not sizes:
         return "not enough memory"
-    used = " and ".join(f"--{name} {getattr(options, name)}" for name in sizes)
-    return f"not enough memory for {used}: lower {'one of them' if len(sizes) > 1 else 'it'}"
+    *others, last = sizes
+    used = f"{', '.join(others)} and {last}" if others else last
+    return f"not enough memory for {used}: lower {'one of them' if others else 'it'}"
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ command line and YAML files have the same rules and the same messages.
 import argparse
 import difflib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ddarts.config.options import Spec, specs
@@ -104,15 +104,18 @@ def _presets(command: str) -> str:
 def parse(cls: type, arguments: Sequence[str]) -> dict[str, Any]:
     """The options given in `arguments`, by name, and config, json, debug. Raises UsageError; SystemExit for help."""
     parser = make_parser(cls)
-    known = {flag for action in parser._actions for flag in action.option_strings}
-    given, rest = parser.parse_known_args(list(_spelled(arguments, known, parser.prog)))
+    switches = {flag: action.nargs == 0 for action in parser._actions for flag in action.option_strings}
+    given, rest = parser.parse_known_args(list(_spelled(arguments, switches, parser.prog)))
     if rest:
         raise UsageError(f"unexpected {shown(rest[0])}: see {parser.prog} --help")
     return vars(given)
 
 
-def _spelled(arguments: Sequence[str], known: set[str], prog: str) -> Iterator[str]:
-    """The arguments with underscores in options, and `--option=-1` for `--option -1`, which argparse would refuse."""
+def _spelled(arguments: Sequence[str], known: Mapping[str, bool], prog: str) -> Iterator[str]:
+    """The arguments with underscores in options, and `--option=-1` for `--option -1`, which argparse would refuse.
+
+    `known` says for every option whether it is a switch, which takes no value.
+    """
     waiting = ""  # an option whose value may come next
     for argument in arguments:
         if waiting and _is_number(argument):
@@ -132,6 +135,10 @@ def _spelled(arguments: Sequence[str], known: set[str], prog: str) -> Iterator[s
             raise UsageError(
                 f"unknown option {shown(name)}: {f'did you mean {close[0]}?' if close else f'see {prog} --help'}"
             )
+        if equals and known[flag]:
+            opposite = f"--{negation(flag[2:])}"
+            instead = f"{flag} or {opposite}" if opposite in known else flag
+            raise UsageError(f"{shown(argument)}: {flag} takes no value; write {instead}")
         if equals:
             yield f"{flag}={value}"
         else:

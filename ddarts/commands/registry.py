@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from ddarts import config
+from ddarts.config.values import shown
 from ddarts.runtime.errors import UsageError
 
 
@@ -71,7 +72,8 @@ def check_name(name: str) -> str:
     """`name` if it is a command's; UsageError names a close one."""
     if name in COMMANDS or name in LATER:
         return name
+    if name.startswith("-"):
+        raise UsageError(f"unknown option {shown(name)}: see ddarts --help")
     close = difflib.get_close_matches(name, [*COMMANDS, *LATER], 1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
-    kind = "option" if name.startswith("-") else "command"
-    raise UsageError(f"unknown {kind} {name}: {hint}")
+    raise UsageError(f"unknown command {shown(name)}: {hint}")

@@ -12,7 +12,10 @@ SPACES = ("ddarts", "dartopti")
 PARSE_METHODS = ("darts", "threshold_sparse", "threshold_edge", "threshold_complete")
 DERIVATIONS = ("paper", "code", "cycle")
 WIRINGS = ("increasing", "published")
+STEM_DATASETS = ("imagenet", "folder")  # photographs: where --imagenet_stem has a say
 MAX_SEED = 2**32 - 1  # the largest that every library takes
+MAX_CHANNELS = 2**20  # far beyond any network, and far from numbers that overflow
+MAX_WORKERS = 256
 
 ARCH = "give the name of an architecture (ddarts archs lists them) or the path of a genotype"
 ARCH_HELP = (
@@ -22,7 +25,10 @@ ARCH_HELP = (
 DERIVATION_HELP = "how more layers than genes are filled; code and cycle differ in reductions and gene order"
 WIRING_HELP = "order of a cell's nodes; published drops the edges that the published code drops"
 ALIAS_CHANNELS = " (left out: those of the article's network where --arch names one, else 64)"
-STEM_HELP = "ImageNet only: published (total stride 4) or darts (total stride 8)"
+STEM_HELP = (
+    "for imagenet and folder: published (total stride 4) or darts (total stride 8) "
+    "(left out: published on imagenet, the CIFAR stem elsewhere)"
+)
 
 
 def parse_method(default: str | None, extra: str = "") -> Any:
@@ -38,7 +44,24 @@ def op_threshold(default: float | None, extra: str = "") -> Any:
 
 def init_channels(default: int | None, extra: str = "") -> Any:
     """The option --init_channels. Even, because strided connections are made of two halves."""
-    return option(default, f"channels of the first cell{extra}", minimum=2, even=True)
+    return option(default, f"channels of the first cell{extra}", minimum=2, maximum=MAX_CHANNELS, even=True)
+
+
+def imagenet_stem() -> Any:
+    """The option --imagenet_stem. None where it is not given: only then a folder of images gets the CIFAR stem."""
+    return option(None, STEM_HELP, choices=("published", "darts"))
+
+
+def stem_remarks(config: Any, given: set[str]) -> Iterator[str]:
+    """What to say where --imagenet_stem is given for a data set whose networks have the CIFAR stem."""
+    if "imagenet_stem" in given and config.imagenet_stem and config.dataset not in STEM_DATASETS:
+        yield f"--imagenet_stem has no effect: networks for {config.dataset} have the CIFAR stem"
+
+
+def cutout_remarks(config: Any, given: set[str]) -> Iterator[str]:
+    """What to say where the size of a square is given, but no square is cut."""
+    if "cutout_length" in given and not config.cutout:
+        yield "--cutout_length has no effect: it belongs to --cutout"
 
 
 def default_dataset(data: str | None) -> str:
@@ -63,6 +86,12 @@ class DatasetOption:
 class DataOptions(DatasetOption):
     """Which images, and where they lie."""
 
+    dataset: str | None = option(
+        None,
+        "images to work on (left out: digits; with --data alone: cifar10)",
+        choices=DATASETS,
+        unavailable={"imagenet": "images in class folders can be read with --dataset folder --image_size 224"},
+    )
     data: str | None = option(None, "folder of the data set (left out: where it usually lies)")
     download: bool = option(False, "fetch the data set if it is not there; nothing is downloaded otherwise")
     image_size: int | None = option(
@@ -73,6 +102,12 @@ class DataOptions(DatasetOption):
         """What is wrong with these options taken together."""
         if self.dataset == "folder" and not self.data:
             yield "--dataset folder: needs --data FOLDER, the folder that holds the images"
+
+    def data_remarks(self, given: set[str]) -> Iterator[str]:
+        """What to say about these options where they were given on purpose but change nothing."""
+        for name in ("data", "download"):
+            if self.dataset == "digits" and name in given and getattr(self, name):
+                yield f"--{name} has no effect: the digits come with scikit-learn"
 
 
 @dataclass(frozen=True)
@@ -97,6 +132,9 @@ class ComputeOptions:
         choices=("auto", "resident", "torchvision", "dali"),
         unavailable={"dali": "use --loader resident or torchvision"},
     )
+    workers: int = option(
+        0, "processes of the torchvision loader (0: none beside the program's own)", minimum=0, maximum=MAX_WORKERS
+    )
 
     def compute_conflicts(self) -> Iterator[str]:
         """What is wrong with these options taken together, as far as it can be told without looking for devices."""
@@ -108,6 +146,8 @@ class ComputeOptions:
             yield "--precision fp16: not for --device cpu; choose bf16 or fp32"
         if self.device == "cpu" and self.backend in ("cuda", "triton"):
             yield f"--backend {self.backend}: not for --device cpu; choose auto, cpp or reference"
+        if self.workers and self.loader != "torchvision":
+            yield f"--workers {self.workers}: --loader {self.loader} starts no processes; use --loader torchvision"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from ddarts.config.values import convert, shown
 from ddarts.runtime.errors import UsageError
 
 MAX_BYTES = 1 << 20
+_HEADER = "# options of ddarts "
 
 
 def to_yaml(config: Any, path: str | Path) -> None:
@@ -20,7 +21,15 @@ def to_yaml(config: Any, path: str | Path) -> None:
     values = {
         name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(config).items()
     }
-    atomic_write_text(path, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    body = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    atomic_write_text(path, f"{_HEADER}{config.command}\n{body}")
+
+
+def written_by(path: Path) -> str | None:
+    """The command whose options a configuration file holds, where `to_yaml` wrote it."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        first = file.readline(200).strip()
+    return first.removeprefix(_HEADER) if first.startswith(_HEADER) else None
 
 
 def read_options(cls: type, path: str | Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ddarts.config.common import default_dataset
-from ddarts.config.files import read_options
+from ddarts.config.files import read_options, written_by
 from ddarts.config.options import canonical, specs
 from ddarts.config.presets import preset
 from ddarts.config.validate import validate
@@ -63,8 +63,18 @@ def _continued(cls: type, chosen: dict[str, Any]) -> dict[str, Any]:
         if not chosen.get("save"):
             raise UsageError("--resume: give the run folder to continue, or its name with --save")
         chosen = {**chosen, "resume": str(_runs(cls, chosen) / chosen["save"])}
-    written = find_run(chosen["resume"]) / "config.yaml"
-    return {**(read_options(cls, written) if written.is_file() else {}), **chosen}
+    else:
+        beside = next((name for name in ("save", "out") if name in chosen), None)
+        if beside:
+            raise UsageError(f"--{beside} {chosen[beside]}: --resume {chosen['resume']} already says which run")
+    run_dir = find_run(chosen["resume"])
+    written = run_dir / "config.yaml"
+    if not written.is_file():
+        return chosen
+    command = written_by(written)
+    if command not in (None, cls.command):  # type: ignore[attr-defined]
+        raise UsageError(f"--resume {chosen['resume']}: a run of ddarts {command}; continue it with that command")
+    return {**read_options(cls, written), **chosen}
 
 
 def _runs(cls: type, values: Mapping[str, Any]) -> Path:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from os.path import isdir, isfile
 from typing import ClassVar
 
 from ddarts.config import common
@@ -95,10 +95,14 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
         if self.single_level and self.recipe == "official":
             yield "--recipe official: the published code has no working --single_level; choose paper"
-        if self.init_from and not Path(self.init_from).is_file():
+        if self.init_from and isdir(self.init_from):
+            yield f"--init_from {self.init_from}: is a folder; give the file with the search weights"
+        elif self.init_from and not isfile(self.init_from):
             yield f"--init_from {self.init_from}: no such file"
 
     def remarks(self, given: set[str]) -> Iterator[str]:
         """What to say about options that were given on purpose but change nothing."""
+        yield from self.data_remarks(given)
+        yield from common.cutout_remarks(self, given)
         if "pretrain_epochs" in given and self.pretrain_epochs > 0 and not self.arch_baseline:
             yield f"--pretrain_epochs {self.pretrain_epochs} has no effect: it belongs to a search from a baseline"

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from os.path import exists
 from typing import ClassVar
 
 from ddarts.config import common
 from ddarts.config.options import option
+
+MAX_CLASSES = 10**6
 
 _LAYERS = {"minimum": 1, "maximum": 1000}
 _PUBLISHED_PARSE = {
@@ -23,8 +25,8 @@ class EvaluateConfig(common.ComputeOptions, common.DataOptions):
 
     model_path: str | None = option(
         None,
-        "weights: .safetensors of ddarts train, or a published .pth.tar",
-        required="give the file with the weights",
+        "weights: .safetensors of ddarts train, its run folder (best.safetensors), or a published .pth.tar",
+        required="give the file with the weights, or a run folder of ddarts train",
     )
     arch: str | None = option(None, f"{common.ARCH_HELP} (left out: as the weights' file says)")
     init_channels: int | None = common.init_channels(None, " (left out: as the weights' file says, else 16)")
@@ -33,7 +35,7 @@ class EvaluateConfig(common.ComputeOptions, common.DataOptions):
         None, f"{common.DERIVATION_HELP} (left out: as the weights' file says)", choices=common.DERIVATIONS
     )
     baseline_wiring: str | None = option(None, common.WIRING_HELP, choices=common.WIRINGS)
-    imagenet_stem: str | None = option(None, common.STEM_HELP, choices=("published", "darts"))
+    imagenet_stem: str | None = common.imagenet_stem()
     batch_size: int = option(64, "images of a step", minimum=1)
     report_freq: int = option(50, "steps between two lines of the log", minimum=1)
     parse_method: str | None = option(None, "published, without effect", **_PUBLISHED_PARSE)
@@ -42,8 +44,13 @@ class EvaluateConfig(common.ComputeOptions, common.DataOptions):
         """What is wrong with the options taken together, one line each."""
         yield from self.data_conflicts()
         yield from self.compute_conflicts()
-        if self.model_path and not Path(self.model_path).exists():
+        if self.model_path and not exists(self.model_path):
             yield f"--model_path {self.model_path}: no such file"
+
+    def remarks(self, given: set[str]) -> Iterator[str]:
+        """What to say about options that were given on purpose but change nothing."""
+        yield from self.data_remarks(given)
+        yield from common.stem_remarks(self, given)
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,11 @@ class DeriveConfig:
 
     def conflicts(self) -> Iterator[str]:
         """What is wrong with the options taken together, one line each."""
-        if self.alphas and not Path(self.alphas).exists():
+        if self.alphas and not exists(self.alphas):
             yield f"--alphas {self.alphas}: no such file or folder"
         if self.reductions and list(self.reductions) != sorted(set(self.reductions)):
             yield f"--reductions {','.join(map(str, self.reductions))}: must ascend"
-        if self.output and Path(self.output).exists():
+        if self.output and exists(self.output):
             yield f"--output {self.output}: is there already; choose another name"
 
 
@@ -89,10 +96,14 @@ class CostConfig(common.DatasetOption):
     layers: int | None = option(None, "number of cells (left out: the genotype's own)", **_LAYERS)
     derivation: str = option("paper", common.DERIVATION_HELP, choices=common.DERIVATIONS)
     baseline_wiring: str = option("increasing", common.WIRING_HELP, choices=common.WIRINGS)
-    imagenet_stem: str = option("published", common.STEM_HELP, choices=("published", "darts"))
+    imagenet_stem: str | None = common.imagenet_stem()
     init_channels: int | None = common.init_channels(None, common.ALIAS_CHANNELS)
-    auxiliary: bool = option(False, "count the auxiliary classifier too")
-    num_classes: int | None = option(None, "classes (left out: the data set's own)", minimum=1)
+    auxiliary: bool = option(
+        False,
+        "published, without effect",
+        inactive="the counts with the auxiliary classifier and without it are always given",
+    )
+    num_classes: int | None = option(None, "classes (left out: the data set's own)", minimum=1, maximum=MAX_CLASSES)
     image_size: int | None = option(
         None, "side of the image in pixels (left out: the data set's own)", minimum=8, maximum=4096
     )
@@ -101,6 +112,10 @@ class CostConfig(common.DatasetOption):
         """What is wrong with the options taken together, one line each."""
         if self.dataset == "folder" and self.num_classes is None:
             yield "--dataset folder: needs --num_classes"
+
+    def remarks(self, given: set[str]) -> Iterator[str]:
+        """What to say about options that were given on purpose but change nothing."""
+        yield from common.stem_remarks(self, given)
 
 
 @dataclass(frozen=True)
@@ -118,7 +133,7 @@ class ShowConfig:
 
     def conflicts(self) -> Iterator[str]:
         """What is wrong with the options taken together, one line each."""
-        if self.output and Path(self.output).exists():
+        if self.output and exists(self.output):
             yield f"--output {self.output}: is there already; choose another name"
 
 

@@ -10,7 +10,11 @@ from ddarts.config.options import option
 
 @dataclass(frozen=True)
 class TrainConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
-    """Train a derived network from scratch on all training images; test images only measure it."""
+    """Train a derived network from scratch on all training images.
+
+    As published, best.safetensors are the weights of the epoch that does best on the test images: best_top1 is
+    selected on them, last_top1 (the weights at the end) is not.
+    """
 
     command: ClassVar[str] = "train"
 
@@ -18,7 +22,7 @@ class TrainConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
     layers: int | None = option(None, "number of cells (left out: the genotype's own)", minimum=1, maximum=1000)
     derivation: str = option("paper", common.DERIVATION_HELP, choices=common.DERIVATIONS)
     baseline_wiring: str = option("increasing", common.WIRING_HELP, choices=common.WIRINGS)
-    imagenet_stem: str = option("published", common.STEM_HELP, choices=("published", "darts"))
+    imagenet_stem: str | None = common.imagenet_stem()
     init_channels: int | None = common.init_channels(None, common.ALIAS_CHANNELS)
     auxiliary: bool = option(False, "train a second classifier after the last reduction cell")
     auxiliary_weight: float = option(0.4, "weight of its loss", minimum=0)
@@ -70,3 +74,13 @@ class TrainConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
         yield from self.data_conflicts()
         yield from self.compute_conflicts()
         yield from self.run_conflicts()
+        if self.batch_size == 1:
+            yield "--batch_size 1: normalising over the batch needs at least 2 images"
+
+    def remarks(self, given: set[str]) -> Iterator[str]:
+        """What to say about options that were given on purpose but change nothing."""
+        yield from self.data_remarks(given)
+        yield from common.stem_remarks(self, given)
+        yield from common.cutout_remarks(self, given)
+        if "auxiliary_weight" in given and not self.auxiliary:
+            yield "--auxiliary_weight has no effect: it belongs to --auxiliary"

@@ -38,7 +38,7 @@ def convert(spec: Spec, value: Any, where: str = "") -> Any:
 
 
 def _convert(spec: Spec, value: Any) -> Any:
-    if spec.optional and (value is None or (isinstance(value, str) and value == "")):
+    if spec.optional and value is None:
         return None
     if spec.many:
         items = value.split(",") if isinstance(value, str) else value
@@ -75,7 +75,7 @@ def _one(spec: Spec, value: Any) -> Any:
 
 
 def _number(spec: Spec, value: Any) -> int | float:
-    if isinstance(value, str) and "_" in value:  # Python's 1_000 is no number on a command line
+    if isinstance(value, str) and ("_" in value or not value.isascii()):  # Python takes 1_000 and ٣; no shell does
         raise ValueError
     if spec.kind is int:
         if isinstance(value, str):

@@ -5,11 +5,12 @@ The order is the published one: crop from the padded image, flip, AutoAugment (o
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ddarts.data.specs import DataSpec
 from ddarts.runtime.errors import UsageError
 
 if TYPE_CHECKING:
@@ -49,6 +50,16 @@ class Augmentation:
     def none(cls) -> "Augmentation":
         """Nothing but normalising: for evaluation."""
         return cls(padding=0, flip=False)
+
+
+def training_augmentation(config: Any, spec: DataSpec) -> Augmentation:
+    """The augmentation that the options --cutout, --cutout_length and --auto_aug ask for on a data set; images that
+    must not be mirrored are not."""
+    return Augmentation(
+        flip=spec.flip,
+        cutout_length=config.cutout_length if config.cutout else 0,
+        auto_augment=spec.auto_augment if config.auto_aug else None,
+    )
 
 
 def cutout_mask(rows: Tensor, columns: Tensor, length: int, height: int, width: int) -> Tensor:

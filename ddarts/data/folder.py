@@ -6,7 +6,6 @@ class is for testing. Names that start with a dot are ignored; every other file 
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from PIL import Image
 
 from ddarts.data.draws import generator
 from ddarts.data.images import ImageSet, one_line
+from ddarts.data.memory import check_memory
 from ddarts.data.specs import DataSpec
 from ddarts.runtime.errors import DdartsError, UsageError
 
@@ -39,12 +39,7 @@ def load_folder(spec: DataSpec, root: Path, split: str, memory_limit: int | None
     classes, files = _list_images(root, split)
     paths = [path for name in classes for path in files[name]]
     size = spec.image_size
-    need, limit = len(paths) * 3 * size * size, available_memory() // 2 if memory_limit is None else memory_limit
-    if need > limit:
-        raise DdartsError(
-            f"{root}: {len(paths)} images of {size}x{size} need {need / 2**20:.2f} MiB in memory, "
-            f"{limit / 2**20:.2f} MiB may be used; take fewer images or a smaller --image_size"
-        )
+    check_memory(str(root), len(paths), size, memory_limit)
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for slot, pixels in zip(images, pool.map(lambda path: decode(path, size), paths), strict=True):
@@ -87,24 +82,6 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if values.size and (values.min() < 0 or values.max() > 65535):
         raise ValueError("pixels of more than 16 bits")
     return Image.fromarray((values >> 8).astype(np.uint8))
-
-
-def available_memory() -> int:
-    """Bytes of memory to be had without swapping, within the control group's limit if there is one (Linux)."""
-    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with suppress(OSError, ValueError, KeyError):
-        free = _numbers(Path("/proc/meminfo"))["MemAvailable"] * 1024
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        cached = _numbers(group / "memory.stat")["file"]  # given back by the kernel when somebody wants it
-        free = min(free, max(0, limit - used + cached))
-    return free
-
-
-def _numbers(path: Path) -> dict[str, int]:
-    """Lines such as "MemAvailable:  123 kB" or "file 123" as a dictionary."""
-    rows = [line.replace(":", " ").split() for line in path.read_text().splitlines()]
-    return {row[0]: int(row[1]) for row in rows if len(row) > 1}
 
 
 def _list_images(root: Path, split: str) -> tuple[list[str], dict[str, list[Path]]]:

@@ -85,6 +85,8 @@ def make_loader(
         DdartsError: the set is empty.
     """
     _check_options(images, batch_size, kind, workers)
+    if shuffle and batch_size > len(images):
+        _log.info("batch_size %d: the set has %d images, every batch holds all of them", batch_size, len(images))
     bounds = batch_bounds(len(images), batch_size, drop_last)
     common = (images, bounds, augmentation, shuffle, seed, torch.device(device), channels_last)
     if kind == "torchvision":

@@ -1,8 +1,10 @@
 """The command `ddarts evaluate`: accuracy of a trained network on the test images."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from os.path import isdir, isfile, join
 from typing import Any
 
 import torch
@@ -23,8 +25,11 @@ from ddarts.ops import use_backend
 from ddarts.runtime import metrics
 from ddarts.runtime.device import autocast, pick_device, resolve_precision
 from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.runtime.progress import Progress
+from ddarts.runtime.torch_file import read_torch_weights
 
 _log = logging.getLogger(__name__)
+Batch = tuple[torch.Tensor, torch.Tensor]
 README_CHANNELS = 16  # what the published evaluation script takes where nothing is said
 
 
@@ -35,14 +40,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     weights and the options belong to different networks.
     """
     config = validate(config)
+    with use_backend(config.backend):
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
-    use_backend(config.backend)
-    path = config.model_path or ""
+    path = _weights_file(config.model_path or "")
     if is_published(path):
+        found_weights = read_torch_weights(path)  # first: what is no file of weights needs no --arch
         images = _images(config, None)
         model = _asked_for(config, images.num_classes, "published").build()
-        load_published(model, path)
+        load_published(model, path, found_weights)
     else:
         weights, description = read_network(path)
         images = _images(config, description)
@@ -59,6 +69,19 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     )
     shown = {"top1": found.top1, "top5": found.top5, "loss": found.loss}
     return {**shown, "params": counted.params, "macs": counted.macs, "images": found.images}
+
+
+def _weights_file(path: str) -> str:
+    """`path`, or the best weights in it where it is a run folder. UsageError where a folder holds none."""
+    if not isdir(path):
+        return path
+    best = join(path, "best.safetensors")
+    if isfile(best):
+        return best
+    raise UsageError(
+        f"--model_path {path}: this folder has no best.safetensors; "
+        "give a run folder of ddarts train, or the file with the weights"
+    )
 
 
 def _images(config: EvaluateConfig, stored: Description | None) -> ImageSet:
@@ -80,6 +103,7 @@ def _measure(
         seed=0,
         kind=config.loader,
         device=device,
+        workers=config.workers,
     )
     model.to(device).eval()
 
@@ -87,7 +111,15 @@ def _measure(
         with cast():
             return model(batch)
 
-    return metrics.evaluate(forward, loader.epoch(0))
+    with Progress(loader.batches_per_epoch, "evaluate", report_freq=config.report_freq) as progress:
+        return metrics.evaluate(forward, _counted(loader.epoch(0), progress))
+
+
+def _counted(batches: Iterator[Batch], progress: Progress) -> Iterator[Batch]:
+    """The batches; each counts as done when the next one is asked for."""
+    for batch in batches:
+        yield batch
+        progress.advance()
 
 
 def _asked_for(config: EvaluateConfig, num_classes: int, wiring: str) -> Description:
@@ -98,7 +130,7 @@ def _asked_for(config: EvaluateConfig, num_classes: int, wiring: str) -> Descrip
         architecture(config.arch, config.layers, config.derivation or "paper"),
         num_classes,
         config.init_channels or README_CHANNELS,
-        stem_for(config.dataset or "", config.imagenet_stem or "published"),
+        stem_for(config.dataset or "", config.imagenet_stem),
         config.baseline_wiring or wiring,
     )
 
@@ -125,7 +157,8 @@ def _reconciled(config: EvaluateConfig, stored: Description | None, num_classes:
     found = {"init_channels": stored.init_channels, "baseline_wiring": stored.wiring, "imagenet_stem": stored.stem}
     for name, value in options.items():
         if value is not None and value != found[name]:
-            raise DdartsError(f"--{name} {getattr(config, name)}: the weights in {path} have {found[name]}")
+            what = f"the stem {found[name]}" if name == "imagenet_stem" else found[name]
+            raise DdartsError(f"--{name} {getattr(config, name)}: the weights in {path} have {what}")
     return replace(stored, auxiliary=False)
 
 

@@ -122,7 +122,7 @@ def _paint_input(canvas: Canvas, centre: Point, height: float, cell: UsedCell, s
     canvas.text(centre, INPUT_NAMES[state], size=9, align="center", colour=colour)
     if cell.reduction and used:
         # A cell that does both says so in its title, with the positions.
-        words = "stride 1/2" if cell.normal else "stride 2"
+        words = "stride 1 or 2" if cell.normal else "stride 2"
         canvas.text((centre[0], corner[1] - 6), words, size=6.2, colour=REDUCTION, bold=True, align="center")
 
 
@@ -147,7 +147,7 @@ def _paint_output(canvas: Canvas, origin: Point, cell: UsedCell, layout: CellLay
     points = [(last, rail), (foot[0] - bend, rail), (foot[0], rail), (foot[0], rail), (foot[0], rail + bend), foot]
     canvas.path(points, "MLCCCL", colour=RAIL, weight=1.3, layer=1)
     _arrow(canvas, (foot[0], foot[1] - 1), foot, RAIL, 2.2)
-    canvas.text((last, rail + 6), "concat", size=6.6, colour=MUTED)
+    canvas.text(((last + foot[0] - bend) / 2, rail + 6), "concat", size=6.6, colour=MUTED, align="center")
     corner = (out[0] - INPUT_WIDTH / 2, out[1] - INPUT_HEIGHT / 2)
     canvas.box(corner, (INPUT_WIDTH, INPUT_HEIGHT), fill=STATE, line=INK, radius=4, weight=0.9, layer=5)
     canvas.text(out, "$c_k$", size=9, align="center")

@@ -33,8 +33,6 @@ def cost(config: CostConfig) -> dict[str, Any]:
         wiring=config.baseline_wiring,
         image_size=config.image_size or facts.image_size,
     )
-    if config.auxiliary and counted.params_auxiliary is None:
-        raise UsageError(f"--auxiliary: '{genotype.name}' has no reduction cell, after which the head would stand")
     return as_dict(counted)
 
 

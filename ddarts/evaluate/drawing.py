@@ -51,22 +51,23 @@ def draw(
 ) -> Path:
     """Write a drawing of `genotype` to `path`, whole or not at all; `cells` restricts it to cells with these indices.
 
-    UsageError: unknown format or cell, a name that ends like another format, no such folder, or a file that exists.
-    DdartsError: the file cannot be written.
+    The folder is created. UsageError: unknown format or cell, a name that ends like another format, or a file that
+    exists. DdartsError: the file cannot be written.
     """
     path = Path(path)
     if format not in FORMATS:
-        raise UsageError(f"format is '{format}': use one of {', '.join(FORMATS)}")
+        raise UsageError(f"--format {format}: use one of {', '.join(FORMATS)}")
     implied = SUFFIXES.get(path.suffix.lower())
     if implied and implied != format:
         raise UsageError(f"--output {path}: its name says {implied}, but --format is {format}; make them agree")
-    if not path.parent.is_dir():
-        raise UsageError(f"--output {path}: the folder {path.parent} does not exist; create it first")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UsageError(f"--output {path}: {path.parent} is a file, not a folder; choose another name")
     if path.is_dir() or (path.exists() and not overwrite):
         what = "is a folder" if path.is_dir() else "is there already"
         raise UsageError(f"--output {path}: {what}; choose another name")
     data = render(genotype, format, cells)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_bytes(path, data)
     except OSError as error:
         raise DdartsError(f"{path}: cannot be written: {error.strerror or error}") from error

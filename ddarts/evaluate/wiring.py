@@ -95,7 +95,7 @@ def chosen(genotype: Genotype, indices: Iterable[int] | None) -> tuple[UsedCell,
         # Equal cells are drawn once, as the first of them.
         twin = genotype.cells.index(genotype.cells[index]) if 0 <= index < len(genotype.cells) else None
         if twin not in cells:
-            raise UsageError(f"cell {index}: '{genotype.name}' has the cells {ranges(cells)}")
+            raise UsageError(f"--cell {index}: '{genotype.name}' has the cells {ranges(cells)}")
         found[twin] = cells[twin]
     return tuple(found.values())
 
@@ -133,7 +133,8 @@ def notes(genotype: Genotype) -> tuple[str, ...]:
     """Sentences that belong under a drawing: how the network differs from the one that was searched."""
     sentences = ["States 0 and 1 are the outputs of the two cells before, c_{k-2} and c_{k-1}."]
     steps, last = genotype.steps, genotype.steps + 1
-    if steps != USUAL_STEPS:
+    missing = any(cell.missing for cell in used_cells(genotype))
+    if missing or steps != USUAL_STEPS:
         here = f", here {ranges(range(last - SEARCH_MULTIPLIER + 1, last + 1))}" if steps > SEARCH_MULTIPLIER else ""
         sentences.append(
             f"A search network concatenates the last `multiplier` nodes ({SEARCH_MULTIPLIER} by default{here}); "
@@ -143,6 +144,6 @@ def notes(genotype: Genotype) -> tuple[str, ...]:
     unused = [i for i, cell in enumerate(genotype.cells) if i not in order and cell not in genotype.cells[:i]]
     if unused:
         sentences.append(f"Not used at this depth: cell{'s' if len(unused) > 1 else ''} {ranges(unused)}.")
-    if any(cell.missing for cell in used_cells(genotype)):
+    if missing:
         sentences.append("A missing node kept no operation: it does not exist, and no edge leaves it.")
     return tuple(sentences)

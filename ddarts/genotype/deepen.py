@@ -23,7 +23,7 @@ def deepen(genotype: Genotype, layers: int, derivation: str = "paper") -> Genoty
     walks every section from its own first gene, so that every gene is used. UsageError names what does not fit.
     """
     if derivation not in DERIVATIONS:
-        raise UsageError(f"derivation is '{derivation}': use one of {', '.join(DERIVATIONS)}")
+        raise UsageError(f"--derivation {derivation}: use one of {', '.join(DERIVATIONS)}")
     if layers == genotype.layers:
         return genotype
     _check(genotype, layers)

@@ -139,7 +139,7 @@ def _layout(reductions: Any, baseline: str | None, cells: int) -> tuple[tuple[in
     chosen = default if reductions is None else _positions(reductions)
     if list(chosen) != sorted({i for i in chosen if 0 <= i < layers}):
         raise UsageError(
-            f"reductions is {','.join(map(str, chosen))}: ascending positions from 0 to {layers - 1} are expected"
+            f"--reductions {','.join(map(str, chosen))}: ascending positions from 0 to {layers - 1} are expected"
         )
     return chosen, sequence
 
@@ -149,7 +149,7 @@ def _positions(reductions: Any) -> tuple[int, ...]:
         parts = reductions.split(",") if isinstance(reductions, str) else reductions
         return tuple(int(part) for part in parts)
     except (TypeError, ValueError):
-        raise UsageError(f"reductions is {files.shown(reductions)}: positions such as 2,6 are expected") from None
+        raise UsageError(f"--reductions {files.shown(reductions)}: positions such as 2,6 are expected") from None
 
 
 def _name(config: "DeriveConfig", path: Path) -> str:

@@ -7,6 +7,7 @@ is read is checked completely before it is used: types, keys, version, size, nes
 import json
 import os
 import re
+from os.path import isfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -124,7 +125,7 @@ def _refuse(where: str, message: str) -> NoReturn:
 
 def _text(path: Path) -> str:
     """The file's text; its size is bounded before it is read."""
-    if not path.is_file():
+    if not isfile(path):
         raise UsageError(f"{path}: no such genotype file")
     try:
         with open(path, "rb") as file:

@@ -73,9 +73,9 @@ def invalid_cells(cells: Sequence[Cell], steps: int) -> list[str]:
 def check_method(method: str, threshold: float) -> None:
     """UsageError where the parse method is unknown or the threshold outside [0, 1]."""
     if method not in METHODS:
-        raise UsageError(f"parse_method is '{method}': use one of {', '.join(METHODS)}")
+        raise UsageError(f"--parse_method {method}: use one of {', '.join(METHODS)}")
     if not 0 <= threshold <= 1:
-        raise UsageError(f"op_threshold is {threshold}: it must lie between 0 and 1")
+        raise UsageError(f"--op_threshold {threshold}: it must lie between 0 and 1")
 
 
 def check_weights(weights: Weights, space: Space, steps: int, where: str) -> NDArray[np.float64]:

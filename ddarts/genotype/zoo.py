@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from os.path import isdir, isfile
 from pathlib import Path
 
 from ddarts.genotype import files
@@ -66,11 +67,25 @@ def resolve(name_or_path: str, buildable: bool = True) -> Genotype:
         return _aliased(aliases()[name], buildable)
     if name in _files():
         return _read(name, buildable)
+    return files.read(_file_of(name), buildable)
+
+
+def _file_of(name: str) -> Path:
+    """The genotype file that `name` is the path of, or the folder of. UsageError where there is none."""
     path = Path(name)
-    if (path / "genotype.json").is_file():
-        return files.read(path / "genotype.json", buildable)
-    if path.suffix.lower() in SUFFIXES or "/" in name or "\\" in name:
-        return files.read(path, buildable)
+    inside = path / "genotype.json"
+    if name and isdir(name):
+        if isfile(inside):
+            return inside
+        raise UsageError(
+            f"{path}: this folder has no genotype.json; a run folder, or the path of a genotype, is expected"
+        )
+    if path.suffix.lower() in SUFFIXES:
+        return path
+    if isfile(name):
+        raise UsageError(f"{path}: not a genotype: the name of one ends in {' or '.join(SUFFIXES)}")
+    if "/" in name or "\\" in name:
+        return path
     raise UsageError(_unknown(name))
 
 
@@ -82,7 +97,7 @@ def baseline(name: str) -> Genotype:
     full = name if name.startswith(BASELINE) else BASELINE + name
     if full not in _files():
         known = ", ".join(n.removeprefix(BASELINE) for n in sorted(_files()) if n.startswith(BASELINE))
-        raise UsageError(f"arch_baseline is {files.shown(name)}: use one of {known}")
+        raise UsageError(f"--arch_baseline {files.shown(name)}: use one of {known}")
     return _read(full, buildable=True)
 
 

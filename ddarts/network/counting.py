@@ -1,6 +1,6 @@
 """What a derived network costs: parameters and multiply-accumulates (MACs) of one image.
 
-The network runs once on a batch of no images: shapes go through it and nothing is computed.
+The network runs once on torch's meta device: shapes go through it, no memory is taken and nothing is computed.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from ddarts.genotype.schema import Genotype
 from ddarts.network.model import DerivedNetwork
+from ddarts.runtime.errors import UsageError
+
+MAX_WIDTH = 2**26  # a cell that reads so many channels still has weights of fewer than 2^63 bytes
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,23 @@ def network_cost(
     wiring: str = "increasing",
     image_size: int = 32,
 ) -> NetworkCost:
-    """Count a network in a fraction of a second, whatever its size."""
+    """Count a network in a second or two, without memory for its weights, however wide it is.
+
+    UsageError where it is so wide that the sizes of its weights no longer fit in 64 bits.
+    """
+    widest = (init_channels << len(genotype.reductions)) * genotype.steps
+    if widest > MAX_WIDTH:
+        raise UsageError(
+            f"--init_channels {init_channels}: with {len(genotype.reductions)} reductions and {genotype.steps} nodes "
+            f"a cell has {widest} channels; at most {MAX_WIDTH} can be counted"
+        )
     with torch.device("meta"):
         model = DerivedNetwork(
             genotype, num_classes, init_channels, bool(genotype.reductions), stem, wiring=wiring
         ).eval()
-    model.to_empty(device="cpu")  # memory that nobody touches: an empty batch reads no weight
     counter = _Counter(model)
     with torch.enable_grad():
-        logits = model(torch.empty(0, 3, image_size, image_size))
+        logits = model(torch.empty(0, 3, image_size, image_size, device="meta"))
     macs, thop, activations = counter.macs, counter.macs + counter.others, counter.activations
     head_params = head_macs = None
     if model.auxiliary_head is not None:

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from ddarts.genotype.schema import Cell, Genotype
 from ddarts.network.cell import edge_name
 from ddarts.network.model import DerivedNetwork
@@ -36,14 +38,17 @@ def is_published(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() != ".safetensors"
 
 
-def load_published(model: DerivedNetwork, path: str | os.PathLike[str]) -> None:
+def load_published(
+    model: DerivedNetwork, path: str | os.PathLike[str], weights: Mapping[str, Tensor] | None = None
+) -> None:
     """Put the weights of a published checkpoint into `model`, all of them or none.
 
+    `weights`: what `read_torch_weights` found in the file, where it has been read already.
     UsageError where there is no such file; DdartsError where it holds anything but weights, names the first weights
     that are missing, too many or of another shape, or a cell that the published code computes in another order.
     """
     _check_wiring(model, path)
-    found = read_torch_weights(path)
+    found = dict(read_torch_weights(path) if weights is None else weights)
     if model.auxiliary_head is None:
         found = {name: value for name, value in found.items() if not name.startswith(AUXILIARY)}
     nested = any(_NESTED.match(name) for name in found) or not any("._ops." in name for name in found)

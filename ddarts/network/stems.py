@@ -62,8 +62,12 @@ def make_stem(name: str, channels: int) -> CifarStem | ImageNetStem:
     return ImageNetStem(channels, second_stride=1 if name == "imagenet" else 2)
 
 
-def stem_for(dataset: str, imagenet_stem: str = "published") -> str:
-    """The stem for a data set: `cifar`, except for ImageNet, where `imagenet_stem` is `published` or `darts`."""
-    if dataset != "imagenet":
+def stem_for(dataset: str, imagenet_stem: str | None = None) -> str:
+    """The stem for a data set, where `imagenet_stem` is `published`, `darts`, or None: not given.
+
+    ImageNet has an ImageNet stem (the published one where none is given), a folder of images the one that is given,
+    else the CIFAR stem, and every other data set the CIFAR stem.
+    """
+    if dataset != "imagenet" and (dataset != "folder" or imagenet_stem is None):
         return "cifar"
     return "darts" if imagenet_stem == "darts" else "imagenet"

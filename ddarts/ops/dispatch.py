@@ -66,13 +66,23 @@ def _check(backend: str, source: str) -> str:
     return backend
 
 
+def _check_environment() -> str:
+    backend = _check(os.environ.get(VARIABLE) or "auto", VARIABLE)
+    if backend == "auto":
+        library()  # a wrong DDARTS_CPU_CAPABILITY is said here, before any work
+    return backend
+
+
 def use_backend(backend: str) -> AbstractContextManager[None]:
     """Chooses the backend of every operator from now on; as a context manager, until the block ends.
 
-    Raises UsageError when the backend is unknown or not available here.
+    `auto` is no choice: what DDARTS_BACKEND names applies, and without it the fastest available.
+    Raises UsageError when the backend (with `auto`: the one in DDARTS_BACKEND) is unknown or not available here.
     """
     global _chosen
-    previous, _chosen = _chosen, _check(backend, "--backend")
+    if backend == "auto":
+        _check_environment()
+    previous, _chosen = _chosen, None if backend == "auto" else _check(backend, "--backend")
 
     @contextmanager
     def restore() -> Iterator[None]:
@@ -89,7 +99,7 @@ def backend_choice() -> str:
     """The backend asked for: use_backend, else DDARTS_BACKEND, else 'auto'."""
     if _chosen is not None:
         return _chosen
-    return _check(os.environ.get(VARIABLE) or "auto", VARIABLE)
+    return _check_environment()
 
 
 def pick(op: str, device: str) -> Callable[..., Any]:

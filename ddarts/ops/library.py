@@ -15,6 +15,7 @@ import torch
 
 from ddarts.ops import schema
 from ddarts.ops.build_record import source_hash
+from ddarts.runtime.errors import UsageError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 REBUILD = "rebuild with: pip install --no-build-isolation . (in a source checkout: python setup.py build_ext --inplace)"
@@ -37,12 +38,19 @@ def find(package: Path = PACKAGE) -> Path | None:
 
 
 def read_record() -> tuple[dict[str, str], str] | None:
-    """(build record, CPU capability) as the host module tells them, or None when it is not built."""
+    """(build record, CPU capability) as the host module tells them, or None when it is not built.
+
+    Raises UsageError when DDARTS_CPU_CAPABILITY asks for an instruction set that does not exist.
+    """
     try:
         host = importlib.import_module("ddarts._host")
     except ImportError:
         return None
-    return dict(host.build_record()), host.cpu_capability()
+    try:
+        capability = host.cpu_capability()
+    except RuntimeError as error:  # names the variable, its value and what is allowed
+        raise UsageError(str(error)) from None
+    return dict(host.build_record()), capability
 
 
 def _version(text: str) -> tuple[int, int]:
@@ -70,7 +78,10 @@ def _library_hash(path: Path) -> str:
 
 
 def inspect() -> Library:
-    """Finds, checks and loads the library; never raises."""
+    """Finds, checks and loads the library; what is wrong with it is in `problem`.
+
+    Raises UsageError only for a wrong DDARTS_CPU_CAPABILITY: that is a wish of the user, not a fault of the library.
+    """
     path = find()
     if path is None:
         return Library(f"the compiled library is not built; {REBUILD}")

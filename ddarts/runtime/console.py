@@ -4,6 +4,14 @@ import logging
 import sys
 
 
+class _Plain(logging.Formatter):
+    """Information as it is; warnings and errors with their level before them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
 class _Stderr(logging.StreamHandler):  # type: ignore[type-arg]
     """Looks stderr up at each message, since a progress bar puts its own in place while it runs."""
 
@@ -21,7 +29,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     handler = next((found for found in logger.handlers if isinstance(found, _Stderr)), None)
     if handler is None:
         handler = _Stderr()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(_Plain("%(message)s"))
         logger.addHandler(handler)
     handler.setLevel(level)
     logger.setLevel(min(level, logging.INFO))

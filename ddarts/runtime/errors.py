@@ -14,3 +14,7 @@ class UsageError(DdartsError):
     """A wrong option, name or file given by the user; the command line exits with 2."""
 
     exit_code = 2
+
+
+class DivergedError(DdartsError):
+    """A loss or gradient is no longer a finite number; nothing was updated from it."""

@@ -1,77 +1,181 @@
 """One run of an engine: its folder, its logs, its checkpoints, and stopping it."""
 
+import dataclasses
 import os
 import shlex
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ddarts.config.files import to_yaml
 from ddarts.runtime.checkpoint import CheckpointStore
-from ddarts.runtime.processor import keep_freed_memory
-from ddarts.runtime.rundir import CHECKPOINTS, clear_done, find_checkpoint, find_run, new_run_dir
+from ddarts.runtime.errors import DdartsError, DivergedError
+from ddarts.runtime.rundir import CHECKPOINTS, claim, clear_done, find_checkpoint, find_run, new_run_dir
 from ddarts.runtime.runlog import RunLog
 from ddarts.runtime.signals import Requeue, StopRequest
 
 
-@dataclass
 class Run:
-    """An open run. `restored` is the state to continue from, None for a new run."""
+    """An open run. `restored` is the state to continue from, None for a new run.
 
-    command: str
-    run_dir: Path
+    Until `begin`, nothing of a run that is continued is changed: an engine restores and checks first.
+    """
+
     log: RunLog
-    store: CheckpointStore
     stop: StopRequest
-    restored: dict[Any, Any] | None = None
-    clock: "Stopwatch" = field(default_factory=lambda: Stopwatch())
 
-    def stop_if_requested(self, step: int, state: Mapping[str, Any]) -> None:
+    def __init__(
+        self, config: Any, run_dir: Path, restored: tuple[dict[Any, Any], int] | None, exits: ExitStack
+    ) -> None:
+        self.config = config
+        self.run_dir = run_dir
+        self.store = CheckpointStore(run_dir / CHECKPOINTS)
+        self.restored = None if restored is None else restored[0]
+        self.clock = Stopwatch()
+        self._step = None if restored is None else restored[1]
+        self._exits = exits
+
+    def begin(self) -> None:
+        """From here on the run writes: config.yaml, logs; DONE of an earlier end is taken away."""
+        clear_done(self.run_dir)
+        to_yaml(dataclasses.replace(self.config, resume=None), self.run_dir / "config.yaml")
+        rows = None if self.restored is None else self.restored.get("rows")
+        self.log = self._exits.enter_context(RunLog(self.run_dir, resume_step=self._step, resume_rows=rows))
+        self.stop = self._exits.enter_context(StopRequest())
+
+    def save(self, step: int, state: Mapping[str, Any]) -> None:
+        """Save a checkpoint, with the number of rows logged so far: a resume drops those that come after."""
+        self.store.save(step, {**state, "rows": self.log.rows})
+
+    def stop_if_requested(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
         """At a step's edge: when a signal asked to stop, save and raise Requeue."""
         if self.stop.requested:
-            self.store.save(step, state)
-            raise Requeue(self.command, self.run_dir, self.stop.signal_name or "a signal", step)
+            self.save(step, state())
+            raise Requeue(self.config.command, self.run_dir, self.stop.signal_name or "a signal", step)
+
+    @contextmanager
+    def naming_checkpoint(self) -> Iterator[None]:
+        """Let a divergence name the checkpoint to go back to."""
+        try:
+            yield
+        except DivergedError as error:
+            saved = self.store.steps()
+            where = f"step {saved[-1]} of {self.run_dir}" if saved else "none"
+            raise DivergedError(f"{error}; last good checkpoint: {where}; a lower --learning_rate may help") from None
 
 
 @contextmanager
 def open_run(config: Any, folder: str) -> Iterator[Run]:
     """Open the run that `config` describes: a new `<out>/<folder>/<save>`, or the one that `config.resume` names.
 
-    Raises UsageError where a new run would write over another, DdartsError where no checkpoint can be read.
+    The folder is claimed before any work; a new one that nothing was written to is removed again. Raises UsageError
+    where a new run would write over another or the run is in use, DdartsError where no checkpoint can be read.
     """
-    keep_freed_memory()
-    restored, step = None, None
-    if config.resume:
-        run_dir = find_run(config.resume)
-        store = CheckpointStore(run_dir / CHECKPOINTS)
-        restored, step = store.load(find_checkpoint(config.resume))
-        clear_done(run_dir)
-    else:
-        run_dir = new_run_dir(config.out, folder, config.save)
-        store = CheckpointStore(run_dir / CHECKPOINTS)
-    to_yaml(replace(config, resume=None), run_dir / "config.yaml")
-    with RunLog(run_dir, resume_step=step) as log, StopRequest() as stop:
-        yield Run(config.command, run_dir, log, store, stop, restored)
+    with ExitStack() as exits:
+        if config.resume:
+            run_dir = find_run(config.resume)
+            exits.enter_context(claim(run_dir))
+            restored = _load(run_dir, find_checkpoint(config.resume))
+            _check_kept(config, restored[0], run_dir)
+        else:
+            run_dir = new_run_dir(config.out, folder, config.save)
+            exits.callback(_remove_unused, run_dir)
+            exits.enter_context(claim(run_dir))
+            restored = None
+        yield Run(config, run_dir, restored, exits)
+
+
+# What a run may be continued with in another value; everything else would make another run of it.
+FREE = frozenset(
+    (
+        *("resume", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq"),
+        *("device", "backend", "supernet", "engine", "loader", "workers", "compile", "channels_last"),
+        *("data", "download", "init_from", "op_threshold", "parse_method", "no_arch_metric"),
+        *("model_path", "arch_lr_gamma", "gpus"),
+    )
+)
+
+
+def kept_options(config: Any) -> dict[str, Any]:
+    """The options that a checkpoint remembers, because the meaning of its state hangs on them."""
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE}
+    return {"command": config.command, **values}
+
+
+def _check_kept(config: Any, state: Mapping[Any, Any], run_dir: Path) -> None:
+    saved = state.get("options")
+    if not isinstance(saved, Mapping):
+        raise DdartsError(f"{run_dir}: its checkpoint is not one of this program's runs")
+    if saved.get("command") != config.command:
+        raise DdartsError(f"{run_dir}: a run of ddarts {saved.get('command')}; continue it with that command")
+    for name, value in kept_options(config).items():
+        if name in saved and saved[name] != value:
+            raise DdartsError(
+                f"--{name} {value}: the run in {run_dir} has {saved[name]}, and with another value it would be another "
+                f"run; leave the option out, or start a new run"
+            )
+
+
+def check_fits(what: str, module: torch.nn.Module, saved: Mapping[str, torch.Tensor], run_dir: Path) -> None:
+    """Refuse a state dict of another architecture than `module`, before any of it is loaded."""
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    there = {name: tuple(value.shape) for name, value in saved.items()}
+    if own != there:
+        first = sorted(name for name in own.keys() | there.keys() if own.get(name) != there.get(name))[0]
+        raise DdartsError(
+            f"{run_dir}: its checkpoint is of another {what} than the options describe (first difference: {first}): "
+            "resume with the options of the run's config.yaml"
+        )
+
+
+def _load(run_dir: Path, which: str | Path) -> tuple[dict[Any, Any], int]:
+    store = CheckpointStore(run_dir / CHECKPOINTS)
+    if which == "latest" and not store.steps():
+        raise DdartsError(f"{run_dir}: stopped before its first checkpoint; remove the folder and start the run again")
+    return store.load(which)
+
+
+def _remove_unused(run_dir: Path) -> None:
+    """Take away a new folder that holds no run yet."""
+    try:
+        run_dir.rmdir()
+    except OSError:
+        pass  # it has content
 
 
 class Stopwatch:
-    """Mean wall time of the steps of this process."""
+    """Mean wall time of the steps of this process, with everything that comes between them."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.seconds = 0.0
-        self._since = 0.0
+        self._since: float | None = None
 
-    def __enter__(self) -> "Stopwatch":
+    def start(self) -> None:
+        """Before the first step of a stretch without evaluation."""
         self._since = time.perf_counter()
-        return self
 
-    def __exit__(self, *_exception: object) -> None:
-        self.seconds += time.perf_counter() - self._since
+    def lap(self) -> None:
+        """After every step of the stretch."""
+        self._add()
         self.steps += 1
+
+    def stop(self, device: torch.device) -> None:
+        """At the end of the stretch: what the device still has to do for its steps counts, the evaluation does not."""
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self._add()
+        self._since = None
+
+    def _add(self) -> None:
+        now = time.perf_counter()
+        if self._since is not None:
+            self.seconds += now - self._since
+        self._since = now
 
     @property
     def per_step(self) -> float | None:

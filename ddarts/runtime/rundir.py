@@ -1,8 +1,10 @@
 """Run folders: `<out>/<kind>/<name>/` with config.yaml, logs, checkpoints/ and, once finished, DONE. [light]"""
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ddarts.runtime.errors import DdartsError, UsageError
 
 CHECKPOINTS = "checkpoints"
 DONE = "DONE"
+LOCK = ".lock"
 
 
 def new_run_dir(out: str | os.PathLike[str], kind: str, name: str) -> Path:
@@ -28,6 +31,27 @@ def new_run_dir(out: str | os.PathLike[str], kind: str, name: str) -> Path:
     if taken:
         raise UsageError(f"{path}: already holds a run; choose another --save or continue it with --resume {path}")
     return path
+
+
+@contextmanager
+def claim(run_dir: Path) -> Iterator[None]:
+    """Hold a run folder for this process. Raises UsageError where another one works in it, or it cannot be written."""
+    path = run_dir / LOCK
+    try:
+        lock = open(path, "w")  # noqa: SIM115 (held for the run)
+    except OSError as error:
+        raise UsageError(f"{run_dir}: cannot be written ({error.strerror})") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{run_dir}: another process is running it") from None
+        except OSError:
+            pass  # a file system without locks: nothing can be told there
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def find_run(path: str | os.PathLike[str]) -> Path:
@@ -63,11 +87,6 @@ def mark_done(run_dir: str | os.PathLike[str], summary: Mapping[str, Any]) -> No
 def clear_done(run_dir: str | os.PathLike[str]) -> None:
     """Remove DONE: the run goes on."""
     (Path(run_dir) / DONE).unlink(missing_ok=True)
-
-
-def is_done(run_dir: str | os.PathLike[str]) -> bool:
-    """Whether the run finished."""
-    return (Path(run_dir) / DONE).is_file()
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -15,20 +15,29 @@ _log = logging.getLogger(__name__)
 class RunLog:
     """The log of one run, written by one process; a context manager.
 
-    metrics.jsonl has one JSON object a line, always with `kind`, `step` and `epoch`. With `resume_step`, rows of later
-    steps (written after the checkpoint that the run continues from) are dropped first, so nothing appears twice:
-    write the rows of a step before its checkpoint is saved. Messages of the `ddarts` loggers go to log.txt.
+    metrics.jsonl has one JSON object a line, always with `kind`, `step` and `epoch`. Where a run continues from a
+    checkpoint, the rows that were written after it are dropped first, so that nothing appears twice: those of steps
+    after `resume_step`, and those beyond the first `resume_rows`. `rows` counts what is there. Messages of the `ddarts`
+    loggers go to log.txt.
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str], *, resume_step: int | None = None, tensorboard: bool = True):
+    def __init__(
+        self,
+        run_dir: str | os.PathLike[str],
+        *,
+        resume_step: int | None = None,
+        resume_rows: int | None = None,
+        tensorboard: bool = True,
+    ):
         self.run_dir = Path(run_dir)
+        self.rows = 0
         self._purge_step = None if resume_step is None else resume_step + 1
         self._tensorboard = tensorboard
         self._writer: Any = None
         path = self.run_dir / "metrics.jsonl"
         try:
             if resume_step is not None and path.exists():
-                _drop_after(path, resume_step)
+                self.rows = _drop_after(path, resume_step, resume_rows)
             self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held open for the run)
             self._handler = logging.FileHandler(self.run_dir / "log.txt", encoding="utf-8")
         except OSError as error:
@@ -50,6 +59,7 @@ class RunLog:
         try:
             self._rows.write(line + "\n")
             self._rows.flush()
+            self.rows += 1
         except OSError as error:
             raise DdartsError(f"{self._rows.name}: not written ({error.strerror})") from error
         if self._tensorboard:
@@ -98,15 +108,20 @@ def _number(value: Any) -> float | None:
     return float(value) if value in ("nan", "inf", "-inf") else None
 
 
-def _drop_after(path: Path, last_step: int) -> None:
-    """Keep the rows up to `last_step`. A line cut short by a kill can only be the last one; it goes too."""
-    kept = []
+def _drop_after(path: Path, last_step: int, last_row: int | None) -> int:
+    """Keep the first `last_row` rows (None: all) of steps up to `last_step`; returns how many those are.
+
+    A line cut short by a kill can only be the last one; it goes too.
+    """
+    kept: list[bytes] = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 row = json.loads(line)
-                if row["step"] <= last_step and line.endswith(b"\n"):
+                within = last_row is None or len(kept) < last_row
+                if within and row["step"] <= last_step and line.endswith(b"\n"):
                     kept.append(line)
             except (ValueError, TypeError, KeyError):
                 _log.warning("%s: line %d is not a row; dropped", path, number)
     files.atomic_write_bytes(path, b"".join(kept))
+    return len(kept)

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.weights import load_weights
 
+# A numpy number beside the weights (the best accuracy so far, say) is harmless.
+_NUMBERS: list[Any] = [
+    (np.dtype(np.float64).type(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    np.dtype(np.float64).type(0).__reduce__()[0],
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32)),
+]
 _LFS = b"version https://git-lfs"
 # Left beside the weights by a profiler that counted the network before training.
 _COUNTERS = ("total_ops", "total_params")
@@ -50,7 +58,8 @@ def _load(path: Path, option: str) -> Any:
             head = file.read(len(_LFS))
         if head.startswith(_LFS):
             raise DdartsError(f"{path}: a Git LFS pointer, not the weights; run `git lfs pull` where it came from")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UsageError(f"{option} {path}: no such file") from None
     except OSError as error:

@@ -16,7 +16,9 @@ DRAW_STREAM = "ablation"
 def draws(seed: int, step: int, like: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) shaped like the mixing weights [S, E, K], a pure function of (seed, step, cell, edge,
     operation): the same on every rank and after every resume."""
-    return torch.from_numpy(uniform(seed, step, DRAW_STREAM, tuple(like.shape))).to(like)
+    drawn = torch.from_numpy(uniform(seed, step, DRAW_STREAM, tuple(like.shape)))
+    # Rounding to fewer bits must not reach 1.
+    return drawn.to(like).clamp_max(1 - torch.finfo(like.dtype).eps / 2)
 
 
 @torch.no_grad()

@@ -6,12 +6,12 @@ from functools import partial
 import torch
 
 from ddarts.config.search import SearchConfig
-from ddarts.data.augment import Augmentation
+from ddarts.data.augment import Augmentation, training_augmentation
 from ddarts.data.datasets import load
 from ddarts.data.halves import halves
 from ddarts.data.loader import Loader, make_loader
-from ddarts.ops import use_backend
-from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
+from ddarts.runtime.device import autocast, memory_format, pick_device, resolve_precision
+from ddarts.runtime.loss_scale import LossScale
 from ddarts.runtime.seeds import seed_all
 from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import RECIPES, LossWeights
@@ -52,17 +52,14 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
     """Read the training images and split them; the test images are never looked at."""
     images = load(config.dataset or "", config.data, "train", config.download, config.image_size)
     first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
-    augmentation = Augmentation(
-        flip=images.spec.flip,
-        cutout_length=config.cutout_length if config.cutout else 0,
-        auto_augment=images.spec.auto_augment if config.auto_aug else None,
-    )
+    augmentation = training_augmentation(config, images.spec)
     batches = partial(
         make_loader,
         batch_size=config.batch_size,
         kind=config.loader,
         device=device,
         channels_last=layout == torch.channels_last,
+        workers=config.workers,
     )
     return SearchData(
         train=batches(first, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + TRAIN),
@@ -103,14 +100,13 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
         ablation=config.cell_loss == "ablation_loss",
         grad_clip=config.grad_clip,
         autocast=cast,
-        scaler=make_scaler(precision, device),
+        scale=LossScale(enabled=precision == "fp16"),
     )
     return Searcher(DDARTS, network, alphas, iteration, device, cast)
 
 
 def build(config: SearchConfig) -> tuple[SearchData, Searcher]:
     """Data and searcher on the configured device."""
-    use_backend(config.backend)
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
     data = build_data(config, device, memory_format(precision, device))

@@ -10,16 +10,17 @@ import torch
 from ddarts.config.search import SearchConfig
 from ddarts.config.validate import validate
 from ddarts.data.loader import Loader
+from ddarts.ops import use_backend
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.rng import rng_state, set_rng_state
-from ddarts.runtime.run import Run, open_run
-from ddarts.runtime.schedule import cosine
+from ddarts.runtime.run import Run, check_fits, kept_options, open_run
+from ddarts.runtime.schedule import cosine, set_learning_rate
 from ddarts.search import reach, results
 from ddarts.search.build import SearchData, Searcher, build
 from ddarts.search.discretise import ParseRule, mixing_array
-from ddarts.search.iteration import ArchitectureReport, Batch, DivergedError, WeightReport
+from ddarts.search.iteration import ArchitectureReport, Batch, WeightReport
 from ddarts.supernet.network import frozen_statistics
 
 _log = logging.getLogger(__name__)
@@ -33,106 +34,95 @@ def search(config: SearchConfig) -> dict[str, Any]:
     checkpoints. Raises UsageError or DdartsError with one line that says what to do.
     """
     config = validate(config)
-    data, searcher = build(config)
-    with open_run(config, "search") as run:
-        return Engine(config, data, searcher, run).run()
+    with open_run(config, "search") as run, use_backend(config.backend):
+        data, searcher = build(config)
+        return Engine(config, data, searcher, run).search()
 
 
 class Engine:
     """One search from its first or its restored step to its genotype."""
 
     def __init__(self, config: SearchConfig, data: SearchData, searcher: Searcher, run: Run) -> None:
-        self.config = config
-        self.data = data
-        self.searcher = searcher
+        self.config, self.data, self.searcher, self.run = config, data, searcher, run
         self.iteration = searcher.iteration
-        self.open = run
         self.rule = ParseRule(searcher.space, config.steps, config.multiplier, config.parse_method, config.op_threshold)
         self.epoch = self.batch = self.step = 0
+        self.per_epoch = data.train.batches_per_epoch
+        self.total = min(config.epochs * self.per_epoch, config.max_steps or config.epochs * self.per_epoch)
         self.means = RunningMeans()
-        self.measured: dict[str, Any] | None = None
+        self.measured: dict[str, Any] | None = None  # what the last full epoch ended with
         if run.restored is not None:
             self._restore(run.restored)
 
-    def run(self) -> dict[str, Any]:
+    def search(self) -> dict[str, Any]:
         """All remaining epochs, then the results."""
-        per_epoch = self.data.train.batches_per_epoch
-        total = self._total_steps()
-        self._warn_of_reach(per_epoch, total)
-        if self.open.restored is None:
+        self.run.begin()
+        self._warn_of_reach()
+        if self.run.restored is None:
             self._save()
         valid = None if self.config.single_level else endless(self.data.valid, self.step)
-        with Progress(total, "search", report_freq=self.config.report_freq, done=self.step) as self.progress:
-            while self.epoch < self.config.epochs and self.step < total:
-                self._run_epoch(valid, total)
-                if self.batch == per_epoch:
-                    self._end_epoch()
+        with Progress(self.total, "search", report_freq=self.config.report_freq, done=self.step) as self.progress:
+            self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
+            while self.step < self.total:
+                self._run_epoch(valid)
+                self._end_epoch_if_due()
         return self._finish()
 
-    def _total_steps(self) -> int:
-        total = self.config.epochs * self.data.train.batches_per_epoch
-        return min(total, self.config.max_steps or total)
-
-    def _warn_of_reach(self, per_epoch: int, total: int) -> None:
-        steps = [max(0, min(per_epoch, total - epoch * per_epoch)) for epoch in range(self.config.epochs)]
-        line = reach.warning(steps, self.config.arch_learning_rate, self.config.arch_learning_rate_min)
+    def _warn_of_reach(self) -> None:
+        steps = [max(0, min(self.per_epoch, self.total - e * self.per_epoch)) for e in range(self.config.epochs)]
+        line = reach.warning(
+            steps, self.config.arch_learning_rate, self.config.arch_learning_rate_min, self.config.op_threshold
+        )
         if line:
             _log.warning(line)
 
-    def _run_epoch(self, valid: Iterator[Batch] | None, total: int) -> None:
+    def _run_epoch(self, valid: Iterator[Batch] | None) -> None:
         self._set_learning_rates()
         self.searcher.network.train()
+        self.run.clock.start()
         for batch in self.data.train.epoch(self.epoch, start=self.batch):
-            with self.open.clock:
+            with self.run.naming_checkpoint():
                 self._iterate(batch, valid)
             self.batch += 1
             self.step += 1
-            self._report(total)
-            self.open.stop_if_requested(self.step, self.state())
+            self.run.clock.lap()
+            self._report()
+            self.run.stop_if_requested(self.step, self.state)
             every = self.config.checkpoint_every
             if every and self.step % every == 0:
                 self._save()
-            if self.step >= total:
-                return
+            if self.step >= self.total:
+                break
+        self.run.clock.stop(self.searcher.device)
 
     def _set_learning_rates(self) -> None:
         config = self.config
         weights = cosine(self.epoch, config.epochs, config.learning_rate, config.learning_rate_min)
         alphas = cosine(self.epoch, config.epochs, config.arch_learning_rate, config.arch_learning_rate_min)
-        for optimizer, rate in ((self.iteration.weight_optimizer, weights), (self.iteration.alpha_optimizer, alphas)):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        set_learning_rate(self.iteration.weight_optimizer, weights)
+        set_learning_rate(self.iteration.alpha_optimizer, alphas)
 
     def _iterate(self, batch: Batch, valid: Iterator[Batch] | None) -> None:
-        try:
-            if valid is None:
-                architecture, weights = self.iteration.joint_step(batch, self.step)
-            else:
-                architecture = self.iteration.architecture_step(next(valid), self.step)
-                weights = self.iteration.weight_step(batch, self.step)
-        except DivergedError as error:
-            last = self.open.store.steps()
-            where = f"step {last[-1]} of {self.open.run_dir}"
-            raise DivergedError(f"{error}; the last good checkpoint is {where}") from None
+        if valid is None:
+            architecture, weights = self.iteration.joint_step(batch, self.step)
+        else:
+            architecture = self.iteration.architecture_step(next(valid), self.step)
+            weights = self.iteration.weight_step(batch, self.step)
+            self.means.add(valid_loss=architecture.ce)
         self._count(architecture, weights, len(batch[1]))
 
     def _count(self, architecture: ArchitectureReport, weights: WeightReport, images: int) -> None:
-        found = architecture.found
-        self.means.add(
-            valid_loss=architecture.ce,
-            zero_one=architecture.zero_one,
-            marginal=found.marginal,
-            ablation_loss=found.ablation_loss,
-            ablation_floor=found.floor_acts,
-            gradient_norm=weights.gradient_norm,
-        )
+        self.means.add(zero_one=architecture.zero_one, gradient_norm=weights.gradient_norm)
         self.means.add(images, train_loss=weights.ce, train_acc=100 * weights.correct / images)
+        found = architecture.found
+        if found is not None:
+            self.means.add(marginal=found.marginal, ablation_loss=found.ablation_loss, ablation_floor=found.floor_acts)
 
-    def _report(self, total: int) -> None:
+    def _report(self) -> None:
         loss, accuracy = (lambda: self.means.mean("train_loss")), (lambda: self.means.mean("train_acc"))
         self.progress.advance(description=f"epoch {self.epoch + 1}/{self.config.epochs}", loss=loss, accuracy=accuracy)
-        if self.step % self.config.report_freq == 0 or self.step == total:
-            self.open.log.row("train", self.step, self.epoch, loss=loss(), accuracy=accuracy(), **self._rates())
+        if self.step % self.config.report_freq == 0 or self.batch == self.per_epoch:
+            self.run.log.row("train", self.step, self.epoch, loss=loss(), accuracy=accuracy(), **self._rates())
 
     def _rates(self) -> dict[str, float]:
         return {
@@ -140,32 +130,36 @@ class Engine:
             "arch_learning_rate": self.iteration.alpha_optimizer.param_groups[0]["lr"],
         }
 
-    def _end_epoch(self) -> None:
+    def _end_epoch_if_due(self) -> None:
+        if self.batch < self.per_epoch:
+            return
         found = self.measured = self._measure("epoch")
-        self.progress.say(
+        line = (
             f"epoch {self.epoch + 1}: validation accuracy {found['valid_acc']:.2f} %, discretised "
             f"{found['discretised_acc']:.2f} %, {found['above_threshold']} operations at or above "
             f"{self.config.op_threshold:g}"
         )
+        _log.info(line)
         self.epoch, self.batch = self.epoch + 1, 0
         self.means.clear()
         self._save()
 
     def _measure(self, kind: str) -> dict[str, Any]:
-        """Accuracy of the network and of its discretised form, the epoch's means and α: one row of the log."""
+        """Accuracy of the network and of its discretised form, with the epoch's means: a row of the log; and α."""
         mixing = mixing_array(self.searcher.alphas)
         whole, discretised = self.accuracy(), self.discretised_accuracy(mixing)
         row = {
             **self.means.all(),
+            **({"skipped_updates": self.iteration.scale.skipped} if self.iteration.scale.enabled else {}),
             "valid_acc": whole.top1,
             "valid_eval_loss": whole.loss,
             "discretised_acc": discretised.top1,
             "discretisation_gap": whole.top1 - discretised.top1,
             "above_threshold": int((mixing >= self.config.op_threshold).sum()),
         }
-        self.open.log.row(kind, self.step, self.epoch, **row)
-        self.open.log.row("alphas", self.step, self.epoch, alphas=np.round(mixing, 4))
-        results.write_alphas(self.open.run_dir, self.searcher.alphas)
+        self.run.log.row(kind, self.step, self.epoch, **row)
+        self.run.log.row("alphas", self.step, self.epoch, alphas=np.round(mixing, 4))
+        results.write_alphas(self.run.run_dir, self.searcher.alphas)
         return row
 
     def accuracy(self) -> EvalResult:
@@ -195,38 +189,41 @@ class Engine:
         return evaluate(model, self.data.check.epoch(0))
 
     def _finish(self) -> dict[str, Any]:
-        if self.batch or self.measured is None:  # stopped within an epoch, or nothing was left to do
-            self._save()
-            self.measured = self._measure("end")
         found = self.measured
-        return results.finish(self.open, self.config, self.searcher, self.rule, found, self.epoch)
+        if self.batch or found is None:  # stopped within an epoch; a run that goes on from here knows nothing of this
+            self._save()
+            found = self._measure("end")
+        return results.finish(self.run, self.config, self.searcher, self.rule, found, self.epoch)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs to end in the same bits. Data and ablation draws follow from the cursor."""
         return {
+            "options": kept_options(self.config),
             "cursor": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "network": self.searcher.network.state_dict(),
             "alphas": self.searcher.alphas.state_dict(),
             "weight_optimizer": self.iteration.weight_optimizer.state_dict(),
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
-            "scaler": self.iteration.scaler.state_dict(),
+            "scale": self.iteration.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
             "means": self.means.state(),
+            "measured": self.measured,
             "rng": rng_state(),
         }
 
     def _save(self) -> None:
-        self.open.store.save(self.step, self.state())
+        self.run.save(self.step, self.state())
 
     def _restore(self, state: dict[str, Any]) -> None:
-        results.check_fits(self.searcher, state, self.open.run_dir)
-        self.searcher.network.load_state_dict(state["network"])
-        self.searcher.alphas.load_state_dict(state["alphas"])
+        for name, module in (("network", self.searcher.network), ("alphas", self.searcher.alphas)):
+            check_fits(name, module, state[name], self.run.run_dir)
+            module.load_state_dict(state[name])
         self.iteration.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.iteration.scaler.load_state_dict(state["scaler"])
+        self.iteration.scale.load_state_dict(state["scale"])
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
         self.means.load(state["means"], self.searcher.device)
+        self.measured = state["measured"]
         self.epoch, self.batch, self.step = (state["cursor"][name] for name in ("epoch", "batch", "step"))
         set_rng_state(state["rng"])
 

@@ -6,6 +6,7 @@ step, ablation passes without graphs that start at the ablated cell, one forward
 Shapes: N batch, S distinct cells, L positions, E edges, K operations.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.errors import DivergedError
+from ddarts.runtime.loss_scale import LossScale
 from ddarts.search.ablation import ablated_losses, draws
-from ddarts.search.losses import Contributions, contributions, no_contributions, zero_one_loss
+from ddarts.search.losses import Contributions, contributions, zero_one_loss
 from ddarts.search.recipes import Recipe
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.network import SearchNetwork, States, frozen_statistics
@@ -24,17 +26,13 @@ from ddarts.supernet.network import SearchNetwork, States, frozen_statistics
 Batch = tuple[Tensor, Tensor]
 
 
-class DivergedError(DdartsError):
-    """The loss is no longer a finite number; nothing was updated from it."""
-
-
 @dataclass(frozen=True)
 class ArchitectureReport:
-    """What an architecture step saw; `ce` scalar, `zero_one` and `found` per distinct cell [S]."""
+    """What an architecture step saw: `ce` scalar, `zero_one` per distinct cell [S], `found` None without ablations."""
 
     ce: Tensor
     zero_one: Tensor
-    found: Contributions
+    found: Contributions | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Iteration:
         ablation: bool = True,
         grad_clip: float = 5.0,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
-        scaler: torch.amp.GradScaler | None = None,
+        scale: LossScale | None = None,
     ) -> None:
         self.network = network
         self.alphas = alphas
@@ -79,8 +77,10 @@ class Iteration:
         self.ablation = ablation
         self.grad_clip = grad_clip
         self.autocast = autocast
-        self.scaler = scaler or torch.amp.GradScaler(enabled=False)
+        self.scale = scale or LossScale(enabled=False)
         self.parameters = list(network.parameters())
+        self._before: dict | None = None  # α as before the architecture step, while the weight step may take it back
+        self._overflowed = False
 
     def architecture_step(self, batch: Batch, step: int) -> ArchitectureReport:
         """Step every α once on a validation batch; `step` numbers the ablation draws."""
@@ -95,11 +95,11 @@ class Iteration:
                 states: list[States] = []
                 ce, _ = self._loss(batch, weights, record=states)
                 found = self._contributions(batch, mixing, weights, step, states, ce)
-        _refuse_nonfinite(ce, "validation", step, self.scaler)
         wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
         ce_gradient, *weight_gradients = self._gradients(ce, wanted)
+        self._keep_alphas()
         self.recipe.keep_validation_gradients(weight_gradients)
-        zero_one = self._step_alphas(ce_gradient, found)
+        zero_one = self._step_alphas(ce, ce_gradient, found, step)
         return ArchitectureReport(ce.detach(), zero_one, found)
 
     def weight_step(self, batch: Batch, step: int) -> WeightReport:
@@ -109,14 +109,13 @@ class Iteration:
             weights = weights.detach()
         ce, logits = self._loss(batch, weights)
         gradients: Sequence[Tensor]
-        _refuse_nonfinite(ce, "training", step, self.scaler)
         if self.recipe.needs_training_gradient:
             alpha_gradient, *gradients = self._gradients(ce, [self.alphas.logits, *self.parameters])
             overall = self._zero_one_gradient() / self.alphas.sets  # L_01 of all α is the mean over the cells
             self.recipe.keep_training_gradient(alpha_gradient + self.recipe.weights.zero_one * overall)
         else:
             gradients = self._gradients(ce, self.parameters)
-        norm = self._step_weights(self.recipe.weight_gradients(gradients))
+        norm = self._step_weights(ce, self.recipe.weight_gradients(gradients), step)
         return WeightReport(ce.detach(), _correct(logits, batch[1]), norm)
 
     def joint_step(self, batch: Batch, step: int) -> tuple[ArchitectureReport, WeightReport]:
@@ -127,10 +126,10 @@ class Iteration:
         ce, logits = self._loss(batch, weights, record=states)
         with frozen_statistics(self.network):
             found = self._contributions(batch, mixing, weights, step, states, ce)
-        _refuse_nonfinite(ce, "training", step, self.scaler)
         ce_gradient, *gradients = self._gradients(ce, [self.alphas.logits, *self.parameters])
-        zero_one = self._step_alphas(ce_gradient, found)
-        norm = self._step_weights(gradients)
+        self._keep_alphas()
+        zero_one = self._step_alphas(ce, ce_gradient, found, step)
+        norm = self._step_weights(ce, gradients, step)
         return (
             ArchitectureReport(ce.detach(), zero_one, found),
             WeightReport(ce.detach(), _correct(logits, batch[1]), norm),
@@ -143,10 +142,10 @@ class Iteration:
             logits = self.network.resume(self.network.start(images), weights, 0, record=record)
         return _cross_entropy(logits, labels), logits.detach()
 
-    def _contributions(self, batch, mixing, weights, step, states, ce=None) -> Contributions:
+    def _contributions(self, batch, mixing, weights, step, states, ce=None) -> Contributions | None:
         """Marginal contributions of all cells; from `states` when the passes may start at the ablated cell."""
         if not self.ablation:
-            return no_contributions(self.alphas.sets, mixing)
+            return None
         images, labels = batch
 
         def loss_from(first: int, mixed: Tensor) -> Tensor:
@@ -163,41 +162,70 @@ class Iteration:
         return contributions(ce, ablated_losses(loss_from, weights.detach(), replacement, ablated))
 
     def _gradients(self, loss: Tensor, wanted: Sequence[Tensor]) -> Sequence[Tensor]:
-        """True gradients of `loss`; with a loss scale they are computed scaled and brought back."""
-        gradients = torch.autograd.grad(self.scaler.scale(loss), wanted)
-        if not self.scaler.is_enabled():
-            return gradients
-        return torch._foreach_mul(gradients, 1 / self.scaler.get_scale())
+        """True gradients of `loss`."""
+        return self.scale.unscale(torch.autograd.grad(self.scale.scale(loss), wanted))
 
     def _zero_one_gradient(self) -> Tensor:
         """Gradient [S, E, K] of the summed L_01 of all cells."""
         loss = zero_one_loss(self.alphas.mixing(), self.zero_one)
         return torch.autograd.grad(loss.sum(), self.alphas.logits)[0]
 
-    def _step_alphas(self, ce_gradient: Tensor, found: Contributions) -> Tensor:
+    def _step_alphas(self, ce: Tensor, ce_gradient: Tensor, found: Contributions | None, step: int) -> Tensor:
         """Step α; returns L_01 per cell [S] as it was before the step."""
         zero_one = zero_one_loss(self.alphas.mixing().detach(), self.zero_one)
         gradient = self.recipe.alpha_gradient(ce_gradient, self._zero_one_gradient(), found)
-        self._apply(self.alpha_optimizer, [self.alphas.logits], [gradient], clip=None)
+        norm = torch.nn.utils.get_total_norm([gradient])
+        self._overflowed = not self._sound(ce, norm, f"the loss of step {step} or its gradient for α")
+        if not self._overflowed:
+            self._apply(self.alpha_optimizer, [self.alphas.logits], [gradient])
         return zero_one
 
-    def _step_weights(self, gradients) -> Tensor:
-        return self._apply(self.weight_optimizer, self.parameters, gradients, clip=self.grad_clip)
+    def _step_weights(self, ce: Tensor, gradients: Sequence[Tensor], step: int) -> Tensor:
+        """Clip and step the weights; under a loss scale, or take α back too. Returns the norm before clipping."""
+        norm = torch.nn.utils.get_total_norm(gradients)
+        sound = self._sound(ce, norm, f"the training loss of step {step} or its gradient")
+        overflowed = self._overflowed or not sound
+        if overflowed:
+            self._restore_alphas()
+        else:
+            self._apply(self.weight_optimizer, self.parameters, gradients, norm)
+        self._overflowed, self._before = False, None
+        self.scale.update(overflowed)
+        return norm
 
-    def _apply(self, optimizer, parameters, gradients, clip: float | None) -> Tensor:
-        """One optimizer step from `gradients`; returns their norm before clipping. Under a loss scale a step with
-        gradients that are not finite is left out and the scale lowered."""
+    def _apply(self, optimizer, parameters, gradients, norm: Tensor | None = None) -> None:
+        """One optimizer step from `gradients`, clipped where their `norm` is given."""
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient.detach()
-        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
-        if self.scaler.is_enabled() and not torch.isfinite(norm):
-            self.scaler.update(self.scaler.get_scale() * self.scaler.get_backoff_factor())
-        else:
-            if clip is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
-            optimizer.step()
+        if norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, norm)
+        optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return norm
+
+    def _sound(self, loss: Tensor, norm: Tensor, what: str) -> bool:
+        """Whether loss and gradient are finite; DivergedError if not, unless a loss scale takes care of it."""
+        sound = bool(torch.isfinite(loss) & torch.isfinite(norm))
+        if not sound and not self.scale.enabled:
+            raise DivergedError(f"{what} is not finite (loss {loss.item():g}); nothing was updated from it")
+        return sound
+
+    def _keep_alphas(self) -> None:
+        """Under a loss scale: remember α, Adam's moments and the recipe's buffers."""
+        if self.scale.enabled:
+            self._before = copy.deepcopy(
+                {
+                    "logits": self.alphas.logits.detach(),
+                    "optimizer": self.alpha_optimizer.state_dict(),
+                    "recipe": self.recipe.state(),
+                }
+            )
+
+    def _restore_alphas(self) -> None:
+        if self._before is not None:
+            with torch.no_grad():
+                self.alphas.logits.copy_(self._before["logits"])
+            self.alpha_optimizer.load_state_dict(self._before["optimizer"])
+            self.recipe.load(self._before["recipe"], self.alphas.logits.device)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -207,11 +235,3 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _correct(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(dim=1) == labels).sum()
-
-
-def _refuse_nonfinite(loss: Tensor, which: str, step: int, scaler) -> None:
-    """Stop before anything is updated from a loss that is NaN or infinite (a loss scale handles its own overflows)."""
-    if not scaler.is_enabled() and not torch.isfinite(loss):
-        raise DivergedError(
-            f"the {which} loss is {loss.item()} at step {step}: lower --learning_rate or use --precision fp32"
-        )

@@ -6,7 +6,6 @@ Shapes: S distinct cells, E edges, K operations.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 # |mean M| is kept at or above this, so that the quotient stays finite when ablating the cells changes nothing.
@@ -46,9 +45,3 @@ def contributions(full_loss: Tensor, ablated_losses: Tensor) -> Contributions:
         gain=1 / scale,
         floor_acts=mean.abs() < CONTRIBUTION_FLOOR,
     )
-
-
-def no_contributions(sets: int, like: Tensor) -> Contributions:
-    """Stands in where no ablation was made: zero loss, zero gain."""
-    zeros = torch.zeros(sets, dtype=like.dtype, device=like.device)
-    return Contributions(zeros, zeros, zeros.sum(), zeros.sum() > 0)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from ddarts.runtime.schedule import cosine
 
-NEEDED = 3.0
+SAFE = 3.0  # clear of the threshold 0.85, at 1.73
+MARGIN = 1.0  # beyond the threshold, where that is higher
 
 
 def travelled(steps_per_epoch: Sequence[int], start: float, end: float) -> float:
@@ -18,16 +19,22 @@ def travelled(steps_per_epoch: Sequence[int], start: float, end: float) -> float
     return sum(steps * cosine(epoch, epochs, start, end) for epoch, steps in enumerate(steps_per_epoch))
 
 
-def warning(steps_per_epoch: Sequence[int], start: float, end: float) -> str | None:
-    """A line for a search whose α cannot pass the threshold, with a learning rate that suffices; None if it can."""
+def needed(threshold: float) -> float:
+    """How far α should be able to get: 3, or more for a high threshold."""
+    return max(SAFE, math.log(threshold / (1 - threshold)) + MARGIN)
+
+
+def warning(steps_per_epoch: Sequence[int], start: float, end: float, threshold: float = 0.85) -> str | None:
+    """A line for a search whose α cannot pass the threshold, with learning rates that suffice; None if it can."""
     reach = travelled(steps_per_epoch, start, end)
-    if reach >= NEEDED:
+    if reach >= needed(threshold):
         return None
     unit = travelled(steps_per_epoch, 1.0, 0.0)
-    wanted = (NEEDED - travelled(steps_per_epoch, 0.0, end)) / unit
+    wanted = (needed(threshold) - travelled(steps_per_epoch, 0.0, end)) / unit
     digits = 1 - math.floor(math.log10(wanted))
     sufficient = math.ceil(wanted * 10**digits) / 10**digits
     return (
-        f"α can move by about {reach:.2g} in {sum(steps_per_epoch)} steps, and {NEEDED:.0f} is needed to pass the "
-        f"threshold safely: use --arch_learning_rate {sufficient:g} or more, or more steps"
+        f"α can move by about {reach:.2g} in {sum(steps_per_epoch)} steps, and {needed(threshold):.2g} is needed to "
+        f"pass the threshold {threshold:g} safely: use --arch_learning_rate {sufficient:g} "
+        f"--arch_learning_rate_min {end:g} or more, or more steps"
     )

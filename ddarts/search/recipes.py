@@ -37,9 +37,10 @@ class PaperRecipe:
         """Positions ablated together for a distinct cell: all that share it."""
         return positions
 
-    def alpha_gradient(self, ce: Tensor, zero_one: Tensor, found: Contributions) -> Tensor:
+    def alpha_gradient(self, ce: Tensor, zero_one: Tensor, found: Contributions | None) -> Tensor:
         """Gradient [S, E, K] of α from those of L_CE and of the summed L_01 on the validation batch."""
-        return ce * (1 + self.weights.ablation * found.gain) + self.weights.zero_one * zero_one
+        gain = 0 if found is None else self.weights.ablation * found.gain
+        return ce * (1 + gain) + self.weights.zero_one * zero_one
 
     def keep_training_gradient(self, gradient: Tensor) -> None:
         """The training batch has no say in α."""
@@ -82,7 +83,7 @@ class OfficialRecipe:
         """Only the first position of a shared cell is ablated there."""
         return positions[:1]
 
-    def alpha_gradient(self, ce: Tensor, zero_one: Tensor, found: Contributions) -> Tensor:
+    def alpha_gradient(self, ce: Tensor, zero_one: Tensor, found: Contributions | None) -> Tensor:
         """The content [S, E, K] of each cell's buffer when its optimizer steps."""
         order = torch.arange(self.sets, dtype=ce.dtype, device=ce.device).view(-1, 1, 1)
         gradient = (order + 1) * ce + self.weights.zero_one * zero_one

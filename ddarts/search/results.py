@@ -34,19 +34,6 @@ def write_alphas(run_dir: Path, alphas: Alphas) -> None:
         raise DdartsError(f"{path}: not written ({error.strerror or error})") from error
 
 
-def check_fits(searcher: Searcher, state: dict[str, Any], run_dir: Path) -> None:
-    """Refuse a checkpoint whose network or α have another shape than the options describe."""
-    for name, module in (("network", searcher.network), ("alphas", searcher.alphas)):
-        own = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-        saved = {key: tuple(value.shape) for key, value in state[name].items()}
-        if own != saved:
-            first = sorted(key for key in own.keys() | saved.keys() if own.get(key) != saved.get(key))[0]
-            raise DdartsError(
-                f"{run_dir}: its checkpoint is of another {name} ({first} is {saved.get(first)} there and "
-                f"{own.get(first)} by the options): resume with the options of the run's config.yaml"
-            )
-
-
 def finish(
     run: Run, config: SearchConfig, searcher: Searcher, rule: ParseRule, found: dict[str, Any], epochs: int
 ) -> dict[str, Any]:

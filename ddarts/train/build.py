@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from ddarts.config import TrainConfig
-from ddarts.data.augment import Augmentation
+from ddarts.data.augment import Augmentation, training_augmentation
 from ddarts.data.datasets import load
 from ddarts.data.images import ImageSet
 from ddarts.data.loader import Loader, make_loader
@@ -15,7 +15,6 @@ from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture, channels
 from ddarts.network.stems import stem_for
-from ddarts.ops import use_backend
 from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
 from ddarts.runtime.errors import UsageError
 from ddarts.runtime.seeds import seed_all
@@ -50,11 +49,8 @@ def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
     """Data and network on the configured device, initialised from the seed. UsageError, DdartsError: what is wrong."""
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
-    use_backend(config.backend)
     genotype = architecture(config.arch or "", config.layers, config.derivation)
     width = channels(config.arch or "", config.init_channels)
-    if config.auxiliary and config.batch_size == 1:
-        raise UsageError("--batch_size 1: the auxiliary head normalises over the batch and needs at least 2 images")
     layout = memory_format(precision, device) if config.channels_last else torch.contiguous_format
     data = build_data(config, device, layout)
     seed_all(config.seed)
@@ -92,17 +88,14 @@ def build_data(config: TrainConfig, device: torch.device, layout: torch.memory_f
     read = partial(load, config.dataset or "", config.data, download=config.download, image_size=config.image_size)
     train, test = read(split="train"), read(split="test")
     _check_splits(train, test)
-    augmentation = Augmentation(
-        flip=train.spec.flip,
-        cutout_length=config.cutout_length if config.cutout else 0,
-        auto_augment=train.spec.auto_augment if config.auto_aug else None,
-    )
+    augmentation = training_augmentation(config, train.spec)
     make = partial(
         make_loader,
         batch_size=config.batch_size,
         seed=config.seed,
         kind=config.loader,
         device=device,
+        workers=config.workers,
         channels_last=layout == torch.channels_last,
     )
     # BN of a single pixel needs two images, so a last batch of one is left out; every other image is seen.

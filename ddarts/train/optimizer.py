@@ -24,9 +24,3 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig) -> t
                     parameter, memory_format=torch.preserve_format
                 )
     return optimizer
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next steps use `rate`."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate

@@ -5,12 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.config import TrainConfig
-from ddarts.network.model import DerivedNetwork
-from ddarts.network.weights import mismatch
-from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.run import Run, data_options, shown_path
 from ddarts.runtime.rundir import mark_done
-from ddarts.train.average import MovingAverage
 from ddarts.train.build import Trainer
 
 _log = logging.getLogger(__name__)
@@ -34,18 +30,3 @@ def finish(run: Run, config: TrainConfig, trainer: Trainer, best: float, last: f
     _log.info("measure them: ddarts evaluate --model_path %s %s", weights, data_options(config))
     mark_done(run.run_dir, result)
     return result
-
-
-def check_fits(model: DerivedNetwork, average: MovingAverage | None, state: dict[str, Any], run_dir: Path) -> None:
-    """Refuse a checkpoint of another network than the options describe."""
-    missing = [name for name in ("cursor", "model", "optimizer", "best") if name not in state]
-    if missing:
-        raise DdartsError(f"{run_dir}: its checkpoint is not one of ddarts train ({missing[0]} is missing)")
-    problem = mismatch({name: value.shape for name, value in model.state_dict().items()}, state["model"])
-    if not problem and (average is None) != (state["average"] is None):
-        problem = "one of them has a moving average (--ema)"
-    if problem:
-        raise DdartsError(
-            f"{run_dir}: its checkpoint is of another network than the options describe ({problem}): "
-            "resume with the options of the run's config.yaml"
-        )

@@ -12,13 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.errors import DivergedError
 
 SMALLEST_SCALE = 1.0
-
-
-class DivergedError(DdartsError):
-    """The loss is no longer a finite number; nothing was updated from it."""
 
 
 @dataclass(frozen=True)

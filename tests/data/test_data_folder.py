@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ddarts.data.datasets import load
-from ddarts.data.folder import available_memory, decode, load_folder
+from ddarts.data.folder import decode, load_folder
+from ddarts.data.memory import available_memory
 from ddarts.data.specs import SPECS
 from ddarts.runtime.errors import DdartsError, UsageError
 

@@ -1,5 +1,6 @@
 """Both loaders: same batches, from any point, whatever the batch size, the workers and the state of the world."""
 
+import logging
 import random
 
 import numpy as np
@@ -179,3 +180,12 @@ def test_wrong_positions_fail_at_once(photo_set: ImageSet, kind: str) -> None:
             loader.epoch(epoch, start)
     with pytest.raises(DdartsError, match="no image"):
         _loader(photo_set.subset(torch.arange(0)))
+
+
+def test_a_batch_larger_than_the_set_is_said_once_for_training_images(photo_set: ImageSet, caplog) -> None:
+    with caplog.at_level(logging.INFO, "ddarts.data"):
+        for size, shuffle in ((240, True), (241, False), (1000, True)):
+            _loader(photo_set, size, shuffle=shuffle, kind="torchvision")
+    assert [record.getMessage() for record in caplog.records] == [
+        "batch_size 1000: the set has 240 images, every batch holds all of them"
+    ]

@@ -170,3 +170,10 @@ def test_debian_package_of_fashion_mnist() -> None:
     mean, std = _statistics(train.images[:, 0])
     facts = SPECS["fashion_mnist"]
     assert mean == pytest.approx(facts.mean[0], abs=1e-5) and std == pytest.approx(facts.std[0], abs=1e-5)
+
+
+def test_digits_larger_than_the_memory_are_refused_before_any_is_made(monkeypatch) -> None:
+    monkeypatch.setattr("ddarts.data.memory.available_memory", lambda: 2 * 360 * 5 * 64 * 64)
+    assert load("digits", split="test", image_size=64).images.shape == (360, 3, 64, 64)
+    with pytest.raises(DdartsError, match=r"digits: 360 images of 65x65 need .* a smaller --image_size"):
+        load("digits", split="test", image_size=65)

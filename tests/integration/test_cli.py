@@ -179,7 +179,16 @@ WRONG = [
     ("search --learning_rate -1e-3", ("--learning_rate -1e-3", "above 0")),
     ("search --epochs", ("--epochs", "expected one argument")),
     ("search --epochs --amp", ("--epochs", "expected one argument")),
-    ("search --amp=yes", ("--amp", "yes")),
+    ("search --amp=true", ("--amp=true: --amp takes no value; write --amp or --no_amp",)),
+    ("search --arch-metric=1", ("--arch_metric takes no value; write --arch_metric or --no_arch_metric",)),
+    ("search --json=1", ("--json takes no value; write --json",)),
+    ("search --resume=", ("--resume '': must be a text that is not empty",)),
+    ("search --dataset=", ("--dataset '': choose digits",)),
+    ("search --dataset imagenet", ("--dataset imagenet", "--dataset folder --image_size 224")),
+    ("train --arch DD-4 --dataset imagenet", ("--dataset imagenet", "--dataset folder --image_size 224")),
+    ("search --batch_size ٣", ("--batch_size ٣", "whole number")),
+    ("search --init_from .", ("--init_from .: is a folder", "file")),
+    ("search --workers 2", ("--workers 2", "--loader torchvision")),
     ("search --sep_loss l3", ("--sep_loss l3", "l2 or l1")),
     ("search --batchsize 3", ("--batchsize", "did you mean --batch_size?")),
     ("search --qqqqqq 3", ("--qqqqqq", "ddarts search --help")),
@@ -194,17 +203,25 @@ WRONG = [
     ("search --save a/b", ("--save a/b", "folder")),
     ("search --resume nowhere", ("--resume nowhere", "no such folder")),
     ("train", ("--arch is missing", "name of an architecture")),
+    ("train --arch baseline_Xception --image_size 8 --batch_size 1", ("--batch_size 1", "at least 2 images")),
     ("train --arch DD-4 --drop_path_prob 1", ("--drop_path_prob 1", "below 1")),
     ("evaluate", ("--model_path is missing", "weights")),
     ("evaluate --model_path nowhere.pth", ("--model_path nowhere.pth", "no such file")),
+    ("evaluate --model_path .", ("--model_path .: this folder has no best.safetensors", "run folder")),
+    ("evaluate --model_path nowhere.pth --data=", ("--data '': must be a text",)),
     ("derive --alphas nowhere.npz", ("--alphas nowhere.npz", "no such file")),
     ("cost --arch DD-4 --init_channels 15", ("--init_channels 15", "even")),
     ("cost --arch DD-44", ("DD-44", "DD-4")),
+    ("cost --arch DD-4 --init_channels 99999998", ("--init_channels 99999998", "at most 1048576")),
+    ("cost --arch .", (".: this folder has no genotype.json", "run folder")),
+    ("cost --arch /dev/null/x", ("/dev/null/x: no such genotype file",)),
+    ("show --arch DD-4 --cell 99", ("--cell 99: 'DD-4' has the cells 0–7",)),
     ("show --arch DD-4 --format pdf", ("--format pdf", "svg")),
     ("distance DD-4", ("SECOND is missing", "architecture")),
     ("distance DD-4 DD-4 DD-4", ("DD-4", "--help")),
     ("serch", ("serch", "did you mean search?")),
-    ("--nothing", ("--nothing", "search")),
+    ("--nothing", ("unknown option --nothing: see ddarts --help",)),
+    ("-x", ("unknown option -x: see ddarts --help",)),
 ]
 
 
@@ -216,6 +233,31 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(capsys, monkeypatch, tmp_pa
     assert out == "" and err.startswith("ddarts: error: ") and err.count("\n") == 1
     assert all(part in err for part in says), err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [[""], ["help", ""], ["--json", ""]])
+def test_an_empty_command_is_named_as_such(capsys, words):
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("ddarts: error: unknown command '': choose one of search, ") and err.count("\n") == 1
+
+
+def test_the_line_about_memory_names_every_size_that_was_given(stand_in, capsys):
+    stand_in("search", work=fail(MemoryError()))
+    assert main("search --batch_size 9 --init_channels 6 --image_size 64".split()) == 1
+    err = capsys.readouterr().err
+    assert "for --batch_size 9, --init_channels 6 and --image_size 64: lower one of them\n" in err
+    stand_in("cost", work=fail(MemoryError()))
+    assert main("cost --arch DD-4 --num_classes 77".split()) == 1
+    assert "not enough memory for --num_classes 77: lower it\n" in capsys.readouterr().err
+
+
+def test_what_no_command_can_load_is_marked_in_its_help(capsys):
+    for name in ("search", "train", "evaluate", "cost"):
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert ("imagenet (not in this version)" in text) is (name != "cost")
 
 
 @pytest.mark.parametrize("name", LATER)
@@ -352,6 +394,10 @@ def test_derive_prints_a_genotype_or_writes_one_but_never_over_another(capsys, t
     assert json.loads(before)["cells"] == shown["cells"]
     assert main([*words, "--output", str(target)]) == 2
     assert "--output" in capsys.readouterr().err and target.read_bytes() == before
+    assert main([*words, "--output", str(tmp_path / "new" / "g.json")]) == 0
+    capsys.readouterr()
+    assert main([*words, "--reductions", "9,10"]) == 2
+    assert "--reductions 9,10: ascending positions from 0 to 3" in capsys.readouterr().err
 
 
 def test_info_says_what_is_there_and_why_the_rest_is_not(capsys):

@@ -1,5 +1,6 @@
 """The search as a user runs it, on 8x8 digits so that it takes seconds."""
 
+import copy
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ import ddarts
 from ddarts.config import SearchConfig
 from ddarts.genotype.files import read
 from ddarts.runtime.checkpoint import CheckpointStore
-from ddarts.runtime.errors import UsageError
+from ddarts.runtime.errors import DivergedError, UsageError
+from ddarts.runtime.loss_scale import LossScale
 from ddarts.runtime.signals import Requeue
 from ddarts.search import engine as engine_module
-from ddarts.search.iteration import DivergedError, Iteration
+from ddarts.search.build import build_searcher
+from ddarts.search.iteration import Iteration
 
 TINY = {
     "dataset": "digits",
@@ -130,29 +133,112 @@ def test_a_run_is_never_written_over(tmp_path):
     assert before == {p: p.read_bytes() for p in (tmp_path / "search" / "run").rglob("*") if p.is_file()}
 
 
-def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch):
-    loss = engine_module.Engine._iterate
+@pytest.mark.parametrize("which", ["training", "validation"])
+def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch, which):
+    iterate = engine_module.Engine._iterate
+    poisoned = []
 
     def poison(self, batch, valid):
-        if self.step == 2:
-            batch = (batch[0] * float("nan"), batch[1])
-            self.before = [p.clone() for p in self.searcher.network.parameters()]
-            self.network_before = self.before
+        if self.step < 2:
+            return iterate(self, batch, valid)
+        parameters = [*self.searcher.network.parameters(), self.searcher.alphas.logits]
+        before = [p.detach().clone() for p in parameters]
+        moments = copy.deepcopy(self.iteration.weight_optimizer.state_dict())
+        images, labels = batch
+        if which == "training":
+            batch = images * float("nan"), labels
+        else:
+            valid = iter([(images * float("nan"), labels)])
         try:
-            return loss(self, batch, valid)
-        except DivergedError:
-            assert all(torch.equal(a, b) for a, b in zip(self.before, self.searcher.network.parameters(), strict=True))
-            raise
+            iterate(self, batch, valid)
+        finally:
+            kept = len(parameters) - (1 if which == "training" else 0)  # α had their step before the weights'
+            assert all(torch.equal(a, b) for a, b in zip(before[:kept], parameters[:kept], strict=True))
+            assert_same_bits(moments, self.iteration.weight_optimizer.state_dict())
+            poisoned.append(self.step)
 
     monkeypatch.setattr(engine_module.Engine, "_iterate", poison)
-    with pytest.raises(DivergedError, match="training loss is nan at step 2.*last good checkpoint is step 0"):
+    with pytest.raises(DivergedError, match="step 2 or its gradient.* is not finite .*last good checkpoint: step 0 of"):
+        run(tmp_path)
+    assert poisoned == [2]
+
+
+def test_a_gradient_that_is_not_finite_is_never_applied(tmp_path, monkeypatch):
+    gradients = Iteration._gradients
+
+    def infinite(self, loss, wanted):
+        found = list(gradients(self, loss, wanted))
+        if len(wanted) > 1:  # those of the weights
+            found[0] = found[0] + float("inf")
+        return found
+
+    monkeypatch.setattr(Iteration, "_gradients", infinite)
+    with pytest.raises(DivergedError, match="training loss of step 0 or its gradient is not finite"):
         run(tmp_path)
 
 
 def test_another_network_cannot_be_resumed(tmp_path):
     run(tmp_path, max_steps=1)
-    with pytest.raises(ddarts.DdartsError, match="its checkpoint is of another network"):
-        run(tmp_path, resume=str(tmp_path / "search" / "run"), init_channels=4)
+    before = {p: p.read_bytes() for p in (tmp_path / "search" / "run").rglob("*") if p.is_file()}
+    for option, value in (("init_channels", 4), ("recipe", "official"), ("batch_size", 64), ("seed", 5)):
+        with pytest.raises(ddarts.DdartsError, match=f"--{option} {value}: the run in .* has"):
+            run(tmp_path, resume=str(tmp_path / "search" / "run"), **{option: value})
+    assert before == {p: p.read_bytes() for p in (tmp_path / "search" / "run").rglob("*") if p.is_file()}
+
+
+def test_a_finished_run_is_finished_again_without_new_rows(tmp_path):
+    first = run(tmp_path)
+    before = rows(tmp_path)
+    again = run(tmp_path, resume=str(tmp_path / "search" / "run"))
+    assert rows(tmp_path) == before
+    assert {**again, "seconds_per_iteration": 0} == {**first, "seconds_per_iteration": 0}
+
+
+@pytest.mark.parametrize("last", [6, 12])
+def test_a_stop_at_the_last_step_of_an_epoch_is_made_up_for(tmp_path, monkeypatch, last):
+    run(tmp_path, "whole")
+    step = Iteration.weight_step
+
+    def interrupted(self, batch, number):
+        if number == last - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(Iteration, "weight_step", interrupted)
+    with pytest.raises(Requeue, match=f"after step {last}"):
+        run(tmp_path, "parts")
+    monkeypatch.undo()
+    run(tmp_path, "parts", resume=str(tmp_path / "search" / "parts"))
+    assert_same_bits(final_state(tmp_path, "whole"), final_state(tmp_path, "parts"))
+    assert rows(tmp_path, "whole") == rows(tmp_path, "parts")
+
+
+def test_fp16_overflows_leave_out_alpha_and_weights_together():
+    """A loss scale stands in for a GPU: an overflow in the weight step takes the α step back."""
+    config = SearchConfig(**{**TINY, "recipe": "official"})
+    searcher = build_searcher(config, 10, torch.device("cpu"))
+    iteration, scale = searcher.iteration, LossScale(enabled=True)
+    iteration.scale = scale
+    batch = torch.randn(8, 3, 8, 8), torch.arange(8)
+    iteration.architecture_step(batch, 0)
+    iteration.weight_step(batch, 0)
+    assert scale.skipped == 0 and searcher.alphas.logits.any()
+    before = copy.deepcopy((iteration.alphas.state_dict(), iteration.alpha_optimizer.state_dict()))
+    left = iteration.recipe.left.clone()
+    weights = [p.detach().clone() for p in iteration.parameters]
+    bad = batch[0] * float("inf"), batch[1]
+    for first, second in ((bad, batch), (batch, bad)):
+        value = scale.value
+        iteration.architecture_step(first, 1)
+        iteration.weight_step(second, 1)
+        assert_same_bits(before, (iteration.alphas.state_dict(), iteration.alpha_optimizer.state_dict()))
+        assert all(torch.equal(a, b) for a, b in zip(weights, iteration.parameters, strict=True))
+        assert scale.value == value / 2
+    assert scale.skipped == 2 and torch.equal(left, iteration.recipe.left)
+    with pytest.raises(DivergedError, match="overflow at every loss scale"):
+        for _ in range(40):
+            iteration.architecture_step(bad, 2)
+            iteration.weight_step(bad, 2)
 
 
 def test_bf16_on_the_cpu_follows_fp32(tmp_path):

@@ -12,15 +12,17 @@ import torch
 
 import ddarts
 from ddarts.config import EvaluateConfig, TrainConfig
+from ddarts.config.options import specs
 from ddarts.genotype.files import read, write
 from ddarts.genotype.schema import Gene, Genotype
 from ddarts.network.weights import read_network
 from ddarts.runtime import state_tree
 from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DdartsError, UsageError
-from ddarts.runtime.rundir import is_done
+from ddarts.runtime.rundir import DONE
 from ddarts.runtime.signals import Requeue
 from ddarts.runtime.weights import load_weights
+from ddarts.train.build import build
 from ddarts.train.step import DivergedError, Stepper
 
 CELL = (Gene("sep_conv_3x3", 2, 0), Gene("skip_connect", 2, 1), Gene("max_pool_3x3", 3, 2), Gene("skip_connect", 3, 0))
@@ -102,7 +104,7 @@ def at_step(monkeypatch, number, action):
 def test_a_training_leaves_what_it_promises(config):
     result = ddarts.train(config)
     run_dir = run_dir_of(config)
-    assert result["run_dir"] == str(run_dir) and is_done(run_dir)
+    assert result["run_dir"] == str(run_dir) and (run_dir / DONE).exists()
     assert (result["params"], result["macs"]) == tuple(
         ddarts.cost(ddarts.CostConfig(arch=config.arch, dataset="digits", image_size=8, init_channels=4))[key]
         for key in ("params", "macs")
@@ -175,11 +177,11 @@ def test_sigterm_saves_within_the_epoch_and_asks_for_a_requeue(config, monkeypat
         with pytest.raises(Requeue, match=r"SIGTERM after step 2, checkpoint saved; .*ddarts train --resume") as caught:
             ddarts.train(cut)
     run_dir = run_dir_of(cut)
-    assert caught.value.exit_code == 75 and not is_done(run_dir)
+    assert caught.value.exit_code == 75 and not (run_dir / DONE).exists()
     state, step = CheckpointStore(run_dir / "checkpoints").load()
     assert step == 2 and state["cursor"] == {"epoch": 0, "batch": 2, "step": 2}
     ddarts.train(replace(cut, resume=str(run_dir)))
-    assert fingerprint(run_dir) == fingerprint(run_dir_of(config)) and is_done(run_dir)
+    assert fingerprint(run_dir) == fingerprint(run_dir_of(config)) and (run_dir / DONE).exists()
 
 
 def test_a_loss_that_is_not_finite_names_step_and_last_good_checkpoint(config, monkeypatch):
@@ -190,7 +192,7 @@ def test_a_loss_that_is_not_finite_names_step_and_last_good_checkpoint(config, m
     run_dir = run_dir_of(config)
     state, step = CheckpointStore(run_dir / "checkpoints").load()
     assert step == STEPS and all(value.isfinite().all() for value in state["model"].values())
-    assert not is_done(run_dir)
+    assert not (run_dir / DONE).exists()
 
 
 def test_a_run_is_never_written_over(config):
@@ -199,31 +201,88 @@ def test_a_run_is_never_written_over(config):
         ddarts.train(config)
 
 
-@pytest.mark.parametrize("change", [{"init_channels": 6}, {"ema": None}])
-def test_resuming_with_another_network_is_refused(config, change):
+@pytest.mark.parametrize("change", [{"init_channels": 6}, {"ema": None}, {"batch_size": 77}, {"learning_rate": 3.0}])
+def test_resuming_another_run_is_refused_and_changes_nothing(config, change):
     first = ddarts.train(replace(config, max_steps=1))
-    with pytest.raises(DdartsError, match="of another network than the options describe"):
+    before = {p: p.read_bytes() for p in Path(first["run_dir"]).rglob("*") if p.is_file()}
+    (name,) = change
+    with pytest.raises(DdartsError, match=f"--{name} .*: the run in .* has"):
         ddarts.train(replace(config, resume=first["run_dir"], **change))
+    assert before == {p: p.read_bytes() for p in Path(first["run_dir"]).rglob("*") if p.is_file()}
+
+
+def test_weights_of_another_network_are_refused(config, monkeypatch):
+    """Where the options agree but the genotype's file was exchanged in between."""
+    first = ddarts.train(replace(config, max_steps=1))
+    monkeypatch.setattr("ddarts.train.build.channels", lambda *_: 6)
+    with pytest.raises(DdartsError, match="of another network than the options describe"):
+        ddarts.train(replace(config, resume=first["run_dir"]))
+
+
+# What each option is changed to, and what must come of it: other weights than the plain run's.
+CHANGES = {
+    "seed": 1,
+    "auxiliary": False,
+    "auxiliary_weight": 0.0,
+    "label_smooth": 0.0,
+    "cutout": False,
+    "cutout_length": 4,
+    "auto_aug": True,
+    "drop_path_prob": 0.0,
+    "grad_clip": 0.1,
+    "weight_decay": 0.1,
+    "momentum": 0.0,
+    "learning_rate": 0.05,
+    "epochs": 3,
+    "batch_size": 400,
+    "max_steps": STEPS,
+    "image_size": 9,
+    "init_channels": 6,
+    "amp": True,
+    "precision": "bf16",
+}
+# Options that change the network itself: another architecture that they apply to, and what they are changed to.
+STRUCTURE = {
+    "arch": ({}, {"arch": "DD-cifar10"}),
+    "layers": ({"arch": "DD-cifar10"}, {"layers": 14}),
+    "derivation": ({"arch": "DD-cifar10", "layers": 14}, {"derivation": "code"}),
+    "baseline_wiring": ({"arch": "baseline_Xception"}, {"baseline_wiring": "published"}),
+}
+# Options that leave the weights of a run on digits as they are, and why.
+EXEMPT = {
+    "dataset": "other images; each set has its own tests",
+    "data": "digits lie in no folder",
+    "download": "digits are never fetched",
+    "imagenet_stem": "networks for digits have the CIFAR stem, and the log says so",
+    "parse_method": "published, without effect, and the log says so",
+    "device": "where, not what",
+    "backend": "every implementation computes the same",
+    "loader": "both prepare the same batches: see the test below",
+    "workers": "however many processes, the same batches",
+    "channels_last": "the same numbers in another order in memory: see the test below",
+    "compile": "the same numbers, faster",
+    "ema": "a network beside this one, with a file of its own",
+    "out": "where the run lies",
+    "save": "where the run lies",
+    "resume": "the same bits: see the tests above",
+    "checkpoint_every": "the same bits: see the tests above",
+    "report_freq": "lines of the log",
+    "engine": "there is one in this version; others are refused",
+    "ds_config": "refused in this version",
+}
+
+
+def test_every_option_is_changed_by_a_test_or_exempt_for_a_reason():
+    groups = (CHANGES, STRUCTURE, EXEMPT)
+    assert sorted(name for group in groups for name in group) == sorted(specs(TrainConfig))
 
 
 def test_options_change_what_is_computed(config):
     """Each of these ends in other weights than the plain run: none is silently ignored."""
     plain = replace(config, max_steps=STEPS + 1, ema=None)
     found = {}
-    changes = {
-        "plain": {},
-        "seed": {"seed": 1},
-        "auxiliary_weight": {"auxiliary_weight": 0.0},
-        "label_smooth": {"label_smooth": 0.0},
-        "cutout": {"cutout": False},
-        "auto_aug": {"auto_aug": True},
-        "drop_path_prob": {"drop_path_prob": 0.0},
-        "grad_clip": {"grad_clip": 0.1},
-        "weight_decay": {"weight_decay": 0.1},
-        "momentum": {"momentum": 0.0},
-        "precision": {"precision": "bf16"},
-    }
-    for number, (name, change) in enumerate(changes.items()):
+    for number, (name, change) in enumerate({"plain": {}, **{k: {k: v} for k, v in CHANGES.items()}}.items()):
+        assert all(getattr(plain, option) != value for option, value in change.items())
         changed = replace(plain, save=f"run{number}", **change)
         ddarts.train(changed)
         found[name] = read_network(run_dir_of(changed) / "last.safetensors")[0]["classifier.weight"]
@@ -232,10 +291,22 @@ def test_options_change_what_is_computed(config):
         assert name == "plain" or not torch.equal(weights, found["plain"]), name
 
 
+@pytest.mark.parametrize("name", STRUCTURE)
+def test_options_change_the_network(config, name):
+    applies_to, change = STRUCTURE[name]
+    base = replace(config, init_channels=2, auxiliary=False, ema=None, **applies_to)
+
+    def network(options):
+        model = build(options)[1].model
+        return model.genotype.reductions, [cell.plan for cell in model.cells]
+
+    assert network(base) == network(base) != network(replace(base, **change))
+
+
 def test_channels_last_and_the_other_loader_compute_the_same(config):
     plain = replace(config, max_steps=2, ema=None, auxiliary=False, drop_path_prob=0.0)
     found = []
-    for number, change in enumerate([{}, {"channels_last": True}, {"loader": "torchvision"}]):
+    for number, change in enumerate([{}, {"channels_last": False}, {"loader": "torchvision"}]):
         changed = replace(plain, save=f"run{number}", **change)
         ddarts.train(changed)
         found.append(read_network(run_dir_of(changed) / "last.safetensors")[0]["classifier.weight"])

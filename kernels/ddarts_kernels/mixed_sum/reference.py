@@ -23,14 +23,21 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def _scaled(x: Tensor, w: Tensor, wide: torch.dtype, layout: torch.memory_format) -> Tensor:
+    """w x in `wide` and `layout`, with the layout's own strides: contiguous() would keep the strides of `x` in
+    dimensions of size 1 and in empty tensors, where they are arbitrary."""
+    return torch.mul(x.to(wide), w, out=torch.empty_like(x, dtype=wide, memory_format=layout))
+
+
 def forward(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
     """sum_i weights[i] inputs[i], in the inputs' dtype and the first input's layout."""
-    wide = accumulation_dtype(inputs[0].dtype)
+    first = inputs[0]
+    wide = accumulation_dtype(first.dtype)
     w = weights.to(wide)
-    total = inputs[0].to(wide) * w[0]
+    total = _scaled(first, w[0], wide, layout_of(first))
     for i, x in enumerate(inputs[1:], start=1):
-        total = total + x.to(wide) * w[i]
-    return total.to(inputs[0].dtype).contiguous(memory_format=layout_of(inputs[0]))
+        total += x.to(wide) * w[i]
+    return total.to(first.dtype)
 
 
 def backward(
@@ -43,7 +50,7 @@ def backward(
     grad_inputs: list[Tensor] = []
     if need_inputs:
         w = weights.to(wide)
-        grad_inputs = [(slope * w[i]).to(grad.dtype).contiguous(memory_format=layout) for i in range(len(inputs))]
+        grad_inputs = [_scaled(slope, w[i], wide, layout).to(grad.dtype) for i in range(len(inputs))]
     if not need_weights:
         return grad_inputs, weights.new_empty(0)
     return grad_inputs, torch.stack([(slope * x.to(wide)).sum() for x in inputs]).to(weights.dtype)

@@ -4,7 +4,17 @@ import logging
 
 import pytest
 
-from ddarts.config import SearchConfig, TrainConfig, from_yaml, read_options, resolve, to_yaml
+from ddarts.config import (
+    CostConfig,
+    EvaluateConfig,
+    SearchConfig,
+    TrainConfig,
+    from_yaml,
+    read_options,
+    resolve,
+    to_yaml,
+)
+from ddarts.config.options import specs
 from ddarts.config.presets import PRESETS, preset
 from ddarts.runtime.errors import DdartsError, UsageError
 
@@ -164,13 +174,14 @@ def test_a_bare_resume_means_the_run_that_is_named(tmp_path):
         resolve(SearchConfig, {"resume": "auto"})
     with pytest.raises(UsageError, match="no such folder"):
         resolve(SearchConfig, {"resume": "auto", "save": "c", "out": str(tmp_path)})
-    assert resolve(SearchConfig, {"resume": ""}).resume is None  # the published default
+    with pytest.raises(UsageError, match="--resume '': must be a text that is not empty"):
+        resolve(SearchConfig, {"resume": ""})
 
 
-def messages(caplog, given, path=None):
+def messages(caplog, given, path=None, cls=SearchConfig):
     caplog.clear()
     with caplog.at_level(logging.WARNING, "ddarts"):
-        resolve(SearchConfig, given, path)
+        resolve(cls, given, path)
     return [record.getMessage() for record in caplog.records]
 
 
@@ -184,3 +195,33 @@ def test_options_without_effect_say_so_once_and_only_when_given(caplog, yaml_fil
     assert "--pretrain_epochs 3 has no effect" in messages(caplog, {"pretrain_epochs": "3"})[0]
     to_yaml(SearchConfig(), tmp_path / "config.yaml")
     assert messages(caplog, {}, tmp_path / "config.yaml") == []
+
+
+@pytest.mark.parametrize(
+    ("cls", "given", "with_effect"),
+    [
+        (SearchConfig, {"data": "/x"}, {"dataset": "cifar10"}),
+        (SearchConfig, {"download": True}, {"dataset": "fashion_mnist"}),
+        (SearchConfig, {"cutout_length": "8"}, {"cutout": True}),
+        (TrainConfig, {"cutout_length": "8"}, {"cutout": True}),
+        (TrainConfig, {"auxiliary_weight": "0.5"}, {"auxiliary": True}),
+        (TrainConfig, {"imagenet_stem": "darts"}, {"dataset": "folder", "data": "/x"}),
+        (EvaluateConfig, {"imagenet_stem": "published"}, {"dataset": "folder", "data": "/x"}),
+        (EvaluateConfig, {"data": "/x"}, {"dataset": "cifar10"}),
+        (CostConfig, {"imagenet_stem": "published"}, {"dataset": "imagenet"}),
+    ],
+)
+def test_an_option_without_effect_on_this_data_set_or_without_its_switch_says_so(caplog, cls, given, with_effect):
+    required = {"dataset": "digits"}
+    required.update({"arch": "DD-4"} if "arch" in specs(cls) else {})
+    required.update({"model_path": "."} if "model_path" in specs(cls) and cls is EvaluateConfig else {})
+    (name,) = given
+    (line,) = messages(caplog, {**required, **given}, cls=cls)
+    assert line.startswith(f"--{name} has no effect: ")
+    assert messages(caplog, {**required, **given, **with_effect}, cls=cls) == []
+    assert messages(caplog, required, cls=cls) == []
+
+
+def test_cost_says_that_it_always_counts_the_auxiliary_head(caplog):
+    (line,) = messages(caplog, {"arch": "DD-4", "auxiliary": True}, cls=CostConfig)
+    assert line.startswith("--auxiliary has no effect") and "always given" in line

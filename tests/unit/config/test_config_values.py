@@ -52,6 +52,16 @@ REFUSED = [
     (SearchConfig, "save", "..", "one folder name"),
     (SearchConfig, "gpus", "0,x", "separated by commas"),
     (SearchConfig, "init_from", "/no/such/file", "no such file"),
+    (SearchConfig, "init_from", "/", "is a folder"),
+    (SearchConfig, "batch_size", "٣", "whole number"),
+    (SearchConfig, "learning_rate", "٣", "number"),
+    (SearchConfig, "init_channels", "1048578", "at most 1048576"),
+    (SearchConfig, "dataset", "imagenet", "--dataset folder --image_size 224"),
+    (SearchConfig, "workers", "2", "--loader torchvision"),
+    (SearchConfig, "workers", "-1", "at least 0"),
+    (TrainConfig, "batch_size", "1", "at least 2 images"),
+    (TrainConfig, "imagenet_stem", "cifar", "published or darts"),
+    (config.EvaluateConfig, "dataset", "imagenet", "--dataset folder --image_size 224"),
     (SearchConfig, "amp", "yes", "true or false"),
     (SearchConfig, "engine", "deepspeed", "use --engine torch"),
     (SearchConfig, "ds_config", "z.json", "use --engine torch"),
@@ -125,8 +135,8 @@ def test_the_training_has_the_published_defaults():
     }  # fmt: skip
     given = resolve(TrainConfig, {"dataset": "cifar10", "arch": "DD-4"})
     assert {name: getattr(given, name) for name in published} == published
-    assert resolve(TrainConfig, {"dataset": "imagenet", "arch": "DD-4"}).label_smoothing == 0.1
-    assert resolve(TrainConfig, {"dataset": "imagenet", "arch": "DD-4", "label_smooth": "0"}).label_smoothing == 0
+    assert TrainConfig(dataset="imagenet").label_smoothing == 0.1
+    assert TrainConfig(dataset="imagenet", label_smooth=0.0).label_smoothing == 0
 
 
 @pytest.mark.parametrize(
@@ -151,6 +161,27 @@ def test_texts_become_values_of_the_option_s_type():
     derive = config.DeriveConfig(alphas=".", reductions="2,6")
     assert validate(derive).reductions == (2, 6)
     assert validate(SearchConfig(learning_rate=1)).learning_rate == 1.0
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_empty_text_is_never_taken_for_an_option_that_is_not_given(cls):
+    required = {key: NEEDED.get(key, "DD-4") for key, spec in specs(cls).items() if spec.option.required}
+    for name, spec in specs(cls).items():
+        for value in ("", *([] if spec.kind is bool else ["   "] if spec.kind is not str else [])):
+            with pytest.raises(UsageError) as caught:
+                resolve(cls, {**required, name: value})
+            assert str(caught.value).startswith(f"{spec.flag} ") and spec.allowed() in str(caught.value)
+
+
+def test_workers_go_with_the_torchvision_loader():
+    assert resolve(SearchConfig, {"workers": "2", "loader": "torchvision"}).workers == 2
+    assert resolve(config.EvaluateConfig, {"model_path": ".", "workers": "0", "loader": "resident"}).workers == 0
+    with pytest.raises(UsageError, match="--workers 2: --loader resident"):
+        resolve(TrainConfig, {"arch": "DD-4", "workers": "2", "loader": "resident"})
+
+
+def test_cost_takes_imagenet_though_nothing_loads_it():
+    assert resolve(config.CostConfig, {"arch": "DD-4", "dataset": "imagenet"}).dataset == "imagenet"
 
 
 def test_a_missing_option_says_what_to_give():

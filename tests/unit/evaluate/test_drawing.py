@@ -15,6 +15,7 @@ from ddarts.evaluate.canvas import settings
 from ddarts.evaluate.cell_art import strands
 from ddarts.evaluate.drawing import draw, render, show
 from ddarts.evaluate.html import _inline
+from ddarts.evaluate.layout import NODE_RADIUS
 from ddarts.evaluate.sheet import sheet, single
 from ddarts.evaluate.wiring import used_cells
 from ddarts.genotype import zoo
@@ -123,7 +124,7 @@ def test_reductions_and_missing_nodes_are_marked() -> None:
     by_index = {cell.index: cell for cell in used_cells(zoo.resolve(XCEPTION))}
     with settings():
         words = {index: [text.get_text() for text in single(cell).axes.texts] for index, cell in by_index.items()}
-    assert ("stride 1/2" in words[0], "stride 2" in words[0]) == (True, False)
+    assert ("stride 1 or 2" in words[0], "stride 2" in words[0]) == (True, False)
     assert not any("stride" in word for word in words[1])
     assert "stride 2" in words[2] and "2·C" in words[2]
     assert {"2", "3", "4", "5"} <= set(words[2])
@@ -156,7 +157,7 @@ def test_one_cell_alone(tmp_path: Path) -> None:
     config = request(arch=SPARSE, cell=3, output=str(tmp_path / "three.svg"))
     svg = Path(show(config)["path"]).read_text()
     assert sum(labels(svg).values()) == 8 and 'id="cell-3-edge-' in svg and 'id="cell-2-edge-' not in svg
-    with pytest.raises(UsageError, match=r"cell 8: .* has the cells 0–7"):
+    with pytest.raises(UsageError, match=r"--cell 8: .* has the cells 0–7"):
         show(request(arch=SPARSE, cell=8, format="text"))
 
 
@@ -187,9 +188,8 @@ def test_a_named_file_is_never_replaced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "form", "message"),
     [
-        ("missing/cells.svg", "svg", "missing does not exist; create it first"),
         ("cells.png", "svg", "its name says png, but --format is svg"),
-        ("cells.gif", "gif", "format is 'gif': use one of svg, png, text, html"),
+        ("cells.gif", "gif", "--format gif: use one of svg, png, text, html"),
         (".", "svg", "is a folder"),
     ],
 )
@@ -198,6 +198,27 @@ def test_what_cannot_be_written_is_said_in_one_line(tmp_path: Path, name: str, f
         draw(zoo.resolve(XCEPTION), tmp_path / name, form)
     assert message in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_a_drawing_is_created(tmp_path: Path) -> None:
+    path = draw(zoo.resolve(XCEPTION), tmp_path / "a" / "b" / "cells.txt", "text")
+    assert path.is_file()
+    with pytest.raises(UsageError, match=r"cells\.txt is a file, not a folder"):
+        draw(zoo.resolve(XCEPTION), path / "cells.txt", "text")
+
+
+def test_the_word_concat_stands_in_the_middle_of_the_last_stretch_of_its_rail() -> None:
+    with settings():
+        canvas = single(used_cells(zoo.resolve(XCEPTION))[0])
+        renderer = canvas.figure.canvas.get_renderer()
+        texts = {text.get_text(): text for text in canvas.axes.texts}
+        word, output, last = (
+            texts[name].get_window_extent(renderer).transformed(canvas.axes.transData.inverted())
+            for name in ("concat", "$c_k$", "5")
+        )
+    start, end = (last.x0 + last.x1) / 2 + NODE_RADIUS, (output.x0 + output.x1) / 2
+    assert abs((word.x0 + word.x1) / 2 - (start + end) / 2) < 4
+    assert start < word.x0 and word.x1 < end
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

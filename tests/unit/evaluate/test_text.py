@@ -35,6 +35,8 @@ cell 2 · reduction · nodes 2 3 · position 12
   5   missing
 
 States 0 and 1 are the outputs of the two cells before, c_{k-2} and c_{k-1}.
+A search network concatenates the last `multiplier` nodes (4 by default); the derived network drawn
+  here concatenates every node that exists.
 A missing node kept no operation: it does not exist, and no edge leaves it."""
 
 
@@ -67,7 +69,14 @@ def test_no_line_is_wider_than_a_terminal_and_no_operation_is_lost() -> None:
 def test_networks_of_other_depth_than_four_nodes_say_how_the_search_differs() -> None:
     joined = " ".join(as_text(zoo.resolve("baseline_ResNet50")).split())
     assert "last `multiplier` nodes (4 by default, here 4–7)" in joined
-    assert "multiplier" not in as_text(zoo.resolve("baseline_ResNet18"))
+    whole = zoo.resolve("D-DARTS_threshold_edge_cifar10_0.85_50")
+    assert "missing" not in as_text(whole) and "multiplier" not in as_text(whole)
+
+
+def test_a_missing_node_says_how_the_search_differs_too() -> None:
+    holed = Genotype("holed", "ddarts", 4, (2, 3, 4, 5), (), ((Gene("skip_connect", 2, 0),),))
+    joined = " ".join(as_text(holed).split())
+    assert "last `multiplier` nodes (4 by default); the derived network drawn here concatenates every node" in joined
 
 
 def test_a_genotype_that_cannot_be_built_is_refused_by_cell_and_node() -> None:

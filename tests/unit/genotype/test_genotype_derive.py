@@ -70,7 +70,7 @@ def test_reductions_and_layers(tmp_path):
     code = derive(DeriveConfig(alphas=path, layers=14, derivation="code", reductions=(2, 6)))
     assert code.reductions == (2, 6)
     for wrong in ((2, 8), (6, 2), (2, 2)):
-        with pytest.raises(UsageError, match=f"reductions is {wrong[0]},{wrong[1]}: ascending positions from 0 to 7"):
+        with pytest.raises(UsageError, match=f"--reductions {wrong[0]},{wrong[1]}: ascending positions from 0 to 7"):
             derive(DeriveConfig(alphas=path, reductions=wrong))
     with pytest.raises(UsageError, match="--layers 7"):
         derive(DeriveConfig(alphas=path, layers=7))

@@ -133,10 +133,10 @@ def test_wrong_weights(weights, part):
 @pytest.mark.parametrize(
     ("changed", "part"),
     [
-        ({"method": "best"}, "parse_method is 'best': use one of darts, threshold_sparse"),
-        ({"threshold": 1.5}, "op_threshold is 1.5"),
-        ({"threshold": -0.1}, "op_threshold is -0.1"),
-        ({"threshold": float("nan")}, "op_threshold is nan"),
+        ({"method": "best"}, "--parse_method best: use one of darts, threshold_sparse"),
+        ({"threshold": 1.5}, "--op_threshold 1.5: it must lie"),
+        ({"threshold": -0.1}, "--op_threshold -0.1"),
+        ({"threshold": float("nan")}, "--op_threshold nan"),
         ({"space": "nas"}, "unknown space 'nas'"),
     ],
 )

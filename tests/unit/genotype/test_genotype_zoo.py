@@ -85,9 +85,24 @@ def test_unknown_names(name, part):
     assert part in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_what_a_path_that_is_no_genotype_is_instead(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "weights.pth").write_bytes(b"x")
+    for name in ("weights.pth", str(tmp_path / "weights.pth")):
+        with pytest.raises(UsageError, match=r"weights\.pth: not a genotype: .* \.json or \.txt"):
+            zoo.resolve(name)
+    for name in ("run", f"{tmp_path}/run"):
+        with pytest.raises(UsageError, match=r"run: this folder has no genotype\.json"):
+            zoo.resolve(name)
+    for name in ("x" * 5000, "x" * 5000 + ".json"):
+        with pytest.raises(UsageError):
+            zoo.resolve(name)
+
+
 def test_baselines_with_and_without_prefix():
     assert zoo.baseline("ResNet50") == zoo.baseline("baseline_ResNet50") == zoo.resolve("baseline_ResNet50")
-    with pytest.raises(UsageError, match=r"arch_baseline is 'ResNet19': use one of InceptionV4, ResNet18, ResNet50"):
+    with pytest.raises(UsageError, match=r"--arch_baseline 'ResNet19': use one of InceptionV4, ResNet18, ResNet50"):
         zoo.baseline("ResNet19")
     with pytest.raises(UsageError, match="arch_baseline"):
         zoo.baseline("DD-4")

@@ -1,6 +1,7 @@
 """Parameters and multiply-accumulates against recorded values, the flop counter and a real backward pass."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from ddarts.network.counting import network_cost
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture
 from ddarts.network.stems import stem_for
+from ddarts.runtime.errors import UsageError
 
 ROWS = json.loads((Path(__file__).parents[2] / "data_files" / "params_macs.json").read_text())["rows"]
 FACTS = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet": (1000, 224)}
@@ -98,3 +100,13 @@ def test_counting_touches_no_random_generator_and_handles_networks_without_reduc
     found = network_cost(genotype((("skip_connect", 2, 1),)), 5, 4)
     assert torch.equal(before, torch.get_rng_state())
     assert found.params_auxiliary is None and found.macs_auxiliary is None
+
+
+def test_a_network_wider_than_the_memory_is_counted_and_one_wider_than_64_bits_is_refused():
+    made = architecture("DD-cifar10")
+    wide, narrow = network_cost(made, 10, 10**6), network_cost(made, 10, 10**3)
+    assert 0.99 < wide.macs / narrow.macs / 10**6 < 1  # in proportion to the square, almost
+    with pytest.raises(UsageError, match="--init_channels 1000000: with 40 reductions") as caught:
+        cell = (("skip_connect", 2, 0),)
+        network_cost(replace(genotype(*[cell] * 40), reductions=tuple(range(40))), 10, 10**6)
+    assert "\n" not in str(caught.value)

@@ -179,6 +179,8 @@ def test_networks_behind_the_imagenet_stems_run(stem, side):
 
 
 def test_which_stem_a_data_set_gets():
+    assert stem_for("folder") == "cifar" and stem_for("folder", "published") == "imagenet"
+    assert stem_for("folder", "darts") == "darts"
     assert stem_for("cifar10") == stem_for("digits", "darts") == "cifar"
     assert stem_for("imagenet") == "imagenet" and stem_for("imagenet", "darts") == "darts"
 

@@ -96,7 +96,7 @@ def test_one_bar_on_a_terminal(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
     assert calls[-1] == 999 and len(calls) < 20
     assert "search [1/5]" in text and "1000/1000" in text and "loss 0.25  accuracy 12.5" in text
-    assert text.count("a word [x]") == 1 and text.count("WARNING: careful") == 1
+    assert text.count("a word [x]") == 1 and text.count("warning: careful") == 1
     assert text.rstrip().splitlines()[-1].count("search") <= 2 and sys.stderr is terminal
 
 

@@ -14,7 +14,6 @@ from ddarts.runtime.rundir import (
     clear_done,
     find_checkpoint,
     find_run,
-    is_done,
     mark_done,
     new_run_dir,
 )
@@ -71,13 +70,13 @@ def test_no_run_there(tmp_path):
 
 
 def test_done(tmp_path):
-    assert not is_done(tmp_path)
+    assert not (tmp_path / "DONE").is_file()
     mark_done(tmp_path, {"accuracy": 97.5, "loss": math.nan, "path": Path("a")})
-    assert is_done(tmp_path) and os.listdir(tmp_path) == ["DONE"]
+    assert (tmp_path / "DONE").is_file() and os.listdir(tmp_path) == ["DONE"]
     assert json.loads((tmp_path / "DONE").read_text()) == {"accuracy": 97.5, "loss": "nan", "path": "a"}
     clear_done(tmp_path)
     clear_done(tmp_path)
-    assert not is_done(tmp_path)
+    assert not (tmp_path / "DONE").is_file()
 
 
 def test_text_is_replaced_in_one_step(tmp_path, monkeypatch):

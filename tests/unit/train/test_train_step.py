@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ddarts.config import TrainConfig
+from ddarts.runtime.schedule import set_learning_rate
 from ddarts.train.average import MovingAverage
 from ddarts.train.memory import estimate, explained
-from ddarts.train.optimizer import make_optimizer, set_learning_rate
+from ddarts.train.optimizer import make_optimizer
 from ddarts.train.step import DivergedError, Stepper
 
 CONFIG = TrainConfig(arch="DD-4", learning_rate=0.1, momentum=0.9, weight_decay=0.01)
