@@ -13,7 +13,7 @@ import torch
 
 from ddarts.config.files import to_yaml
 from ddarts.runtime.checkpoint import CheckpointStore
-from ddarts.runtime.errors import DdartsError, DivergedError
+from ddarts.runtime.errors import DdartsError, DivergedError, UsageError
 from ddarts.runtime.rundir import CHECKPOINTS, claim, clear_done, find_checkpoint, find_run, new_run_dir
 from ddarts.runtime.runlog import RunLog
 from ddarts.runtime.signals import Requeue, StopRequest
@@ -111,10 +111,10 @@ def _check_kept(config: Any, state: Mapping[Any, Any], run_dir: Path) -> None:
     if not isinstance(saved, Mapping):
         raise DdartsError(f"{run_dir}: its checkpoint is not one of this program's runs")
     if saved.get("command") != config.command:
-        raise DdartsError(f"{run_dir}: a run of ddarts {saved.get('command')}; continue it with that command")
+        raise UsageError(f"{run_dir}: a run of ddarts {saved.get('command')}; continue it with that command")
     for name, value in kept_options(config).items():
         if name in saved and saved[name] != value:
-            raise DdartsError(
+            raise UsageError(
                 f"--{name} {value}: the run in {run_dir} has {saved[name]}, and with another value it would be another "
                 f"run; leave the option out, or start a new run"
             )
