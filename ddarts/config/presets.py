@@ -9,15 +9,15 @@ Preset = Callable[[], dict[str, Any]]
 def search_digits() -> dict[str, Any]:
     """A search that ends in minutes on two cores, with α moving far enough to pass the threshold."""
     return {
-        "epochs": 6,
-        "batch_size": 48,
+        "epochs": 4,
+        "batch_size": 32,
         "init_channels": 4,
         "layers": 5,
         "learning_rate": 0.05,
         "learning_rate_min": 0.005,
-        "arch_learning_rate": 0.1,
-        "arch_learning_rate_min": 0.02,
-        "report_freq": 15,
+        "arch_learning_rate": 0.2,
+        "arch_learning_rate_min": 0.05,
+        "report_freq": 10,
     }
 
 
@@ -38,7 +38,7 @@ def search_fashion_mnist() -> dict[str, Any]:
 def train_digits() -> dict[str, Any]:
     """Enough for 97 % and more on the test images."""
     return {
-        "epochs": 30,
+        "epochs": 20,
         "batch_size": 64,
         "init_channels": 8,
         "learning_rate": 0.05,
