@@ -40,7 +40,7 @@ $(DEV_STAMP): $(STAMP)
 	@touch "$@"
 
 demo: $(STAMP)
-	env -u PYTHONPATH PATH="$(BIN):$(PATH)" bash launch/demo.sh
+	@env -u PYTHONPATH PATH="$(BIN):$(PATH)" bash launch/demo.sh
 
 test: $(STAMP)
 	$(RUN) python -m pytest -m "not slow" $(PYTEST_FLAGS)
