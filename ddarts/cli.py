@@ -18,7 +18,7 @@ from ddarts.commands.registry import COMMANDS, LATER, check_name
 from ddarts.config import resolve
 from ddarts.runtime.console import log_to_stderr
 from ddarts.runtime.errors import DdartsError
-from ddarts.runtime.processor import keep_freed_memory, wait_without_spinning
+from ddarts.runtime.processor import keep_freed_memory, spin_briefly
 
 REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
 _SIZES = ("batch_size", "init_channels", "image_size", "num_classes")  # what memory depends on
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without α must not stop a run
     log_to_stderr(logging.DEBUG if debug else logging.INFO)
-    wait_without_spinning()
+    spin_briefly()
     keep_freed_memory()
     try:
         code = _dispatch(words)

@@ -36,7 +36,8 @@ step "Train: the derived network, from scratch, on all 1,437 training images"
 run train --dataset digits --arch "$genotype" --out "$out" --save digits
 
 step "Evaluate: on the 360 test images, which the search has never seen"
-run evaluate --dataset digits --model_path "$train/last.safetensors" --json | tee "$out/evaluation.json"
+printf '$ ddarts evaluate --dataset digits --model_path %s --json\n' "$train/last.safetensors"
+ddarts evaluate --dataset digits --model_path "$train/last.safetensors" --json | tee "$out/evaluation.json"
 python - "$out/evaluation.json" "$genotype" <<'CHECK'
 import json, sys
 

@@ -7,16 +7,18 @@ import platform
 # From malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD = 64 << 20
+_SPINS = 10_000
 _NEVER = 2**31 - 1
 
 
-def wait_without_spinning() -> None:
-    """Let idle OpenMP threads sleep, unless OMP_WAIT_POLICY says otherwise. Call it before torch is imported.
+def spin_briefly() -> None:
+    """Bound how long idle OpenMP threads spin, unless the environment says how to wait. Call it before torch is imported.
 
-    On busy cores threads that spin at every barrier keep each other from working: two threads were an order of
-    magnitude slower than one there.
+    On busy cores threads that spin at every barrier keep each other from working; threads that sleep at once wake too
+    late for short operators on idle ones. This many rounds cost nothing there and little here (benchmarks/NOTES.md).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(_SPINS))
 
 
 def keep_freed_memory() -> bool:

@@ -32,12 +32,17 @@ def test_kept_memory_is_not_faulted_in_again():
     assert faults["keep"] * 10 < faults["default"]
 
 
-def test_the_wait_policy_of_the_user_stands(monkeypatch):
-    from ddarts.runtime.processor import wait_without_spinning
+def test_how_to_wait_is_the_user_s_choice_first(monkeypatch):
+    from ddarts.runtime.processor import spin_briefly
 
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    wait_without_spinning()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+    spin_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ
     monkeypatch.delenv("OMP_WAIT_POLICY")
-    wait_without_spinning()
-    assert os.environ.pop("OMP_WAIT_POLICY") == "PASSIVE"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    spin_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    spin_briefly()
+    assert os.environ.pop("GOMP_SPINCOUNT") == "10000"
