@@ -12,7 +12,7 @@ _NEVER = 2**31 - 1
 
 
 def spin_briefly() -> None:
-    """Bound how long idle OpenMP threads spin, unless the environment says how to wait. Call it before torch is imported.
+    """Bound how long idle OpenMP threads spin, unless the environment says how to wait. Call it before importing torch.
 
     On busy cores threads that spin at every barrier keep each other from working; threads that sleep at once wake too
     late for short operators on idle ones. This many rounds cost nothing there and little here (benchmarks/NOTES.md).
