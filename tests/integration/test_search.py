@@ -19,6 +19,7 @@ from ddarts.runtime.signals import Requeue
 from ddarts.search import engine as engine_module
 from ddarts.search.build import build_searcher
 from ddarts.search.iteration import Iteration
+from tests.bits import assert_same_bits
 
 TINY = {
     "dataset": "digits",
@@ -45,23 +46,6 @@ def rows(out, name="run", kind=None):
 
 def final_state(out, name="run"):
     return CheckpointStore(out / "search" / name / "checkpoints").load()[0]
-
-
-def assert_same_bits(one, other, path="state"):
-    if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype and torch.equal(one, other), path
-    elif isinstance(one, np.ndarray):
-        assert np.array_equal(one, other), path
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key in one:
-            assert_same_bits(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), path
-        for i, (a, b) in enumerate(zip(one, other, strict=True)):
-            assert_same_bits(a, b, f"{path}[{i}]")
-    else:
-        assert one == other, path
 
 
 def test_a_search_leaves_what_it_promises(tmp_path):
