@@ -1,7 +1,6 @@
 """The published text form: what the published program writes is read, and nothing in it ever runs."""
 
 import re
-import time
 
 import pytest
 
@@ -110,14 +109,12 @@ def test_the_space_follows_from_the_operations():
         ("Genotype_nested(*genes)", "does not belong"),
     ],
 )
-def test_hostile_and_broken_text_is_refused_quickly(tmp_path, monkeypatch, text, part):
+def test_hostile_and_broken_text_is_refused(tmp_path, monkeypatch, text, part):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.txt"
     path.write_text(text)
-    start = time.monotonic()
     with pytest.raises(DdartsError) as caught:
         files.read(path)
-    assert time.monotonic() - start < 5
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and part in message, message
     assert "\n" not in message and len(message) < 500

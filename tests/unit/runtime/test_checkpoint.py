@@ -7,31 +7,12 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-import torch
 
 from ddarts.runtime import files, manifest
-from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DdartsError
+from tests.checkpoint_states import assert_is, folders, state_of
 
 FILES = ("tensors.safetensors", "state.json", "manifest.json")
-
-
-def state_of(step):
-    return {"step": step, "weights": torch.arange(40.0) * step, "rate": 0.1 * step, "names": ["a", None, True]}
-
-
-def assert_is(state, step):
-    assert state["step"] == step and torch.equal(state["weights"], torch.arange(40.0) * step)
-    assert state["rate"] == 0.1 * step and state["names"] == ["a", None, True]
-
-
-def folders(store):
-    return sorted(path.name for path in store.folder.iterdir())
-
-
-@pytest.fixture
-def store(tmp_path):
-    return CheckpointStore(tmp_path / "checkpoints")
 
 
 def test_save_and_load(store):
