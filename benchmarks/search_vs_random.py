@@ -55,8 +55,9 @@ def train(arch: Path, name: str, seed: int, options: argparse.Namespace) -> dict
     run_dir = Path(options.out) / "eval" / name
     if not (run_dir / "DONE").exists():
         command = [sys.executable, "-m", "ddarts", "train", "--arch", str(arch), "--dataset", options.dataset]
-        command += ["--epochs", str(options.epochs), "--seed", str(seed), "--out", options.out]
-        command += ["--resume", str(run_dir)] if (run_dir / "checkpoints").is_dir() else ["--save", name]
+        command += ["--epochs", str(options.epochs), "--seed", str(seed)]
+        started = (run_dir / "checkpoints").is_dir()
+        command += ["--resume", str(run_dir)] if started else ["--out", options.out, "--save", name]
         threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
         subprocess.run(
             [*command, *options.rest], check=True, env={**os.environ, "OMP_NUM_THREADS": threads}, stdout=sys.stderr
