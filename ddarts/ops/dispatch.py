@@ -4,6 +4,8 @@ The choice is made inside the opaque operator, each time it runs, so a compiled 
 fastest available and says so once; an explicit choice that is not available is an error with the remedy.
 """
 
+import importlib
+import importlib.util
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -11,13 +13,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
+
 from ddarts.ops.library import library
 from ddarts.runtime.errors import UsageError
 
 BACKENDS = ("auto", "reference", "cpp", "cuda", "triton")
 FASTEST_FIRST = ("cuda", "triton", "cpp", "reference")
 VARIABLE = "DDARTS_BACKEND"
-_NOT_WRITTEN = {"cuda": "no CUDA kernels in this version", "triton": "no Triton kernels in this version"}
 
 logger = logging.getLogger("ddarts.ops")
 
@@ -49,11 +52,42 @@ def register(op: str, backend: str, function: Callable[..., Any], devices: tuple
     _implementations.setdefault(op, {})[backend] = Implementation(function, devices)
 
 
+def register_all(op: str, home: str, function: str) -> None:
+    """Adds every implementation of `op`: `function` of ddarts_kernels.<home>.reference and of .triton_impl (imported
+    when it first runs), and the operators of the same name in the compiled libraries."""
+    register(op, "reference", getattr(importlib.import_module(f"ddarts_kernels.{home}.reference"), function))
+    register(op, "triton", _late(f"ddarts_kernels.{home}.triton_impl", function), ("cpu", "cuda"))
+    register(op, "cpp", getattr(torch.ops.ddarts_cpp, op).default, ("cpu",))
+    register(op, "cuda", getattr(torch.ops.ddarts_cuda, op).default, ("cuda",))
+
+
+def _late(module: str, function: str) -> Callable[..., Any]:
+    def run(*arguments: Any) -> Any:
+        return getattr(importlib.import_module(module), function)(*arguments)
+
+    return run
+
+
+def interpreted() -> bool:
+    """Whether Triton runs its kernels in its interpreter, on CPU tensors (TRITON_INTERPRET=1, read when it starts)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def problem(backend: str) -> str | None:
     """Why a backend cannot be used in this process, or None."""
-    if backend in _NOT_WRITTEN:
-        return _NOT_WRITTEN[backend]
-    return library().problem if backend == "cpp" else None
+    if backend == "cpp":
+        return library().problem
+    if backend == "cuda":
+        return "no CUDA kernels in this version"
+    return _triton_problem() if backend == "triton" else None
+
+
+def _triton_problem() -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed: pip install 'ddarts[triton]'"
+    if torch.cuda.is_available() or interpreted():
+        return None
+    return "no GPU is usable (TRITON_INTERPRET=1 runs its kernels on the CPU, slowly, for tests)"
 
 
 def _check(backend: str, source: str) -> str:
@@ -115,6 +149,8 @@ def pick(op: str, device: str) -> Callable[..., Any]:
         found = known.get(backend)
         if found is None or (found.devices is not None and device not in found.devices) or problem(backend):
             continue
+        if backend == "triton" and device == "cpu":  # its interpreter is for tests
+            continue
         _announce(backend, device)
         return found.function
     raise AssertionError(f"{op} has no reference")  # every operator registers one
@@ -133,7 +169,12 @@ def _announce(backend: str, device: str) -> None:
 
 def table() -> list[Row]:
     """Every operator with every backend, and why one is missing."""
-    notes = {"reference": "plain torch", "cpp": f"CPU, {library().capability}"}
+    notes = {
+        "reference": "plain torch",
+        "cpp": f"CPU, {library().capability}",
+        "cuda": "GPU",
+        "triton": "in its interpreter, on the CPU" if interpreted() else "GPU",
+    }
     rows = []
     for op in _implementations:
         for backend in BACKENDS[1:]:

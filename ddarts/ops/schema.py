@@ -1,20 +1,23 @@
 """Schemas of every operator, declared once.
 
-`ddarts::<op>` is what callers and graphs see; `ddarts_cpp::<op>` has the same schema and is implemented by the
-compiled library. Both exist without that library.
+`ddarts::<op>` is what callers and graphs see; `ddarts_cpp::<op>` and `ddarts_cuda::<op>` have the same schema and are
+implemented by the compiled libraries. All exist without those libraries.
 """
 
 import functools
 
 import torch
 
+_TERMS = "int[] source, int[] norm, Tensor? mean, Tensor? rstd, Tensor? keep, bool logits"
 SCHEMAS = {
-    "mixed_sum": "(Tensor[] inputs, Tensor weights) -> Tensor",
+    "mixed_sum": f"(Tensor[] inputs, Tensor weights, {_TERMS}, float eps) -> (Tensor, Tensor, Tensor)",
     "mixed_sum_backward": (
-        "(Tensor grad, Tensor[] inputs, Tensor weights, bool need_inputs, bool need_weights) -> (Tensor[], Tensor)"
+        f"(Tensor grad, Tensor[] inputs, Tensor weights, {_TERMS}, int[] wanted, bool need_weights)"
+        " -> (Tensor[], Tensor)"
     ),
+    "threshold": "(Tensor alphas, int steps, int method, float threshold, bool logits) -> (Tensor, Tensor, Tensor)",
 }
-NAMESPACES = ("ddarts", "ddarts_cpp")
+NAMESPACES = ("ddarts", "ddarts_cpp", "ddarts_cuda")
 
 
 @functools.cache

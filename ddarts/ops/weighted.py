@@ -1,124 +1,161 @@
-"""The weighted sum of a node's candidate outputs: checks, implementations, fake kernels, autograd, typed function.
+"""The weighted sum of a node's candidate outputs: implementations, fake kernels, autograd, typed functions.
 
-The mathematics is in ddarts_kernels/mixed_sum and csrc/cpu/mixed_sum.cpp; which of them runs is in dispatch.py.
+The mathematics is in ddarts_kernels/mixed_sum and csrc/; which implementation runs is in dispatch.py.
+Legend: U inputs, C channels, n terms; term m weighs input source[m].
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ddarts_kernels.mixed_sum import reference
+from ddarts_kernels.layout import accumulation_dtype, layout_of
+from ddarts_kernels.mixed_sum.reference import Norm
 from torch import Tensor
 
 from ddarts.ops import dispatch, schema
+from ddarts.ops.weighted_checks import check, check_like, weight_dtypes
 
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_HALVES = (torch.bfloat16, torch.float16)
+Statistics = tuple[Tensor, Tensor]
 
 
-def mixed_sum(inputs: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """out = sum_i weights[i] inputs[i], differentiable once in the inputs and the weights.
+def mixed_sum(inputs: Sequence[Tensor], weights: Tensor, **options: Any) -> Tensor:
+    """The sum of mixed_sum_with_statistics, which lists the options, without the statistics."""
+    return mixed_sum_with_statistics(inputs, weights, **options)[0]
 
-    `inputs`: n tensors of one shape (any, also with zeros), dtype (float32, float64, bfloat16, float16) and device.
-    `weights`: [n], of the inputs' dtype, or float32 beside 16-bit inputs. Sums are formed in float32 (float64 for
-    float64) and returned in the inputs' dtype and the first input's layout (channels_last or contiguous); the
-    gradient of the weights has their dtype. A weight of zero is not skipped: 0 * inf is NaN.
+
+def mixed_sum_with_statistics(
+    inputs: Sequence[Tensor],
+    weights: Tensor,
+    *,
+    source: Sequence[int] | None = None,
+    norm: Sequence[int] | None = None,
+    statistics: Statistics | None = None,
+    keep: Tensor | None = None,
+    logits: bool = False,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """out = Σ_m w[m]·BN(inputs[source[m]]), differentiable once in the inputs and the weights: a node of a mixed cell
+    (D-DARTS, arXiv 2108.09306) with the batch normalisation that its operations end in.
+
+    inputs: U tensors of one shape (any, also with zeros; [N, C, ...] where there is BN), dtype (float32, float64,
+        bfloat16, float16) and device. One that several terms read is given once.
+    weights: n numbers (any shape, terms in row-major order), of the inputs' dtype, or float32 beside 16-bit inputs.
+    source: the input of each term; default: term m reads inputs[m].
+    norm: for each input Norm.NONE, BATCH (statistics of this batch; gradients run through them) or FIXED (given
+        statistics, constants); default: none. BN has no weights of its own here.
+    statistics: (mean, rstd), [U, C] of float32 (float64 for float64), rstd = 1/sqrt(variance + eps). Not differentiated:
+        given batch statistics must be those of the inputs. Without them, those of BATCH inputs are computed here.
+    keep: bool, n; terms marked False are left out, and an input that no kept term reads is not looked at.
+    logits: the weights are logits, and σ is applied here.
+    eps: added to the variance where statistics are computed here.
+
+    Returns the sum and the computed mean and rstd [U, C] (empty where nothing was computed; rows of inputs without BN,
+    or left out, hold 0 and 1). Sums are formed in float32 (float64 for float64); the result has the inputs' dtype and
+    the first input's layout (channels_last or contiguous), the gradient of the weights their dtype. A weight of zero is
+    not left out: 0 * inf is NaN.
 
     Under autocast, inputs of different floating types are promoted to the widest, as torch.stack does there.
     Raises ValueError that names what does not fit.
     """
-    tensors = list(inputs)
+    tensors, weights = list(inputs), weights.reshape(-1)
     if tensors and torch.is_autocast_enabled(tensors[0].device.type):
         tensors, weights = _promote(tensors, weights)
-    return torch.ops.ddarts.mixed_sum.default(tensors, weights)
+    mean, rstd = statistics or (None, None)
+    return torch.ops.ddarts.mixed_sum.default(
+        tensors,
+        weights,
+        list(range(len(tensors)) if source is None else source),
+        list([Norm.NONE] * len(tensors) if norm is None else norm),
+        mean,
+        rstd,
+        None if keep is None else keep.reshape(-1),
+        logits,
+        eps,
+    )
 
 
 def _promote(tensors: list[Tensor], weights: Tensor) -> tuple[list[Tensor], Tensor]:
     widest = tensors[0].dtype
     for x in tensors[1:]:
         widest = torch.promote_types(widest, x.dtype)
-    if weights.dtype not in _weight_dtypes(widest):
+    if weights.dtype not in weight_dtypes(widest):
         weights = weights.to(widest)
     return [x.to(widest) for x in tensors], weights
 
 
-def _weight_dtypes(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
-    return (dtype, torch.float32) if dtype in _HALVES else (dtype,)
+def _forward(inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    check(inputs, weights, *options[:5])
+    return dispatch.pick("mixed_sum", inputs[0].device.type)(inputs, weights, *options)
 
 
-def _check(inputs: Sequence[Tensor], weights: Tensor) -> None:
-    if not inputs:
-        raise ValueError("mixed_sum: inputs is an empty list; it needs at least one tensor")
+def _backward(grad: Tensor, inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[list[Tensor], Tensor]:
+    check(inputs, weights, *options[:5])
+    check_like(inputs[0], grad, "grad")
+    return dispatch.pick("mixed_sum_backward", grad.device.type)(grad, inputs, weights, *options)
+
+
+def _forward_fake(
+    inputs: list[Tensor],
+    weights: Tensor,
+    source: list[int],
+    norm: list[int],
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    keep: Tensor | None,
+    logits: bool,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    check(inputs, weights, source, norm, mean, rstd, keep)
     first = inputs[0]
-    if first.dtype not in _FLOATS:
-        raise ValueError(f"mixed_sum: inputs are {first.dtype}; allowed are {', '.join(map(str, _FLOATS))}")
-    for i, x in enumerate(inputs):
-        _check_like(first, x, f"inputs[{i}]")
-    if weights.dim() != 1 or weights.shape[0] != len(inputs):
-        raise ValueError(f"mixed_sum: weights is {list(weights.shape)}; it must be [{len(inputs)}], one for each input")
-    if weights.device != first.device:
-        raise ValueError(f"mixed_sum: weights is on {weights.device} but inputs[0] is on {first.device}")
-    if weights.dtype not in _weight_dtypes(first.dtype):
-        allowed = " or ".join(map(str, _weight_dtypes(first.dtype)))
-        raise ValueError(f"mixed_sum: weights is {weights.dtype} but inputs are {first.dtype}; it must be {allowed}")
-
-
-def _check_like(first: Tensor, x: Tensor, name: str) -> None:
-    if x.device != first.device:
-        raise ValueError(f"mixed_sum: {name} is on {x.device} but inputs[0] is on {first.device}")
-    if x.dtype != first.dtype:
-        raise ValueError(f"mixed_sum: {name} is {x.dtype} but inputs[0] is {first.dtype}")
-    if x.shape != first.shape:
-        raise ValueError(f"mixed_sum: {name} is {list(x.shape)} but inputs[0] is {list(first.shape)}")
-
-
-def _forward(inputs: list[Tensor], weights: Tensor) -> Tensor:
-    _check(inputs, weights)
-    return dispatch.pick("mixed_sum", inputs[0].device.type)(inputs, weights)
-
-
-def _backward(
-    grad: Tensor, inputs: list[Tensor], weights: Tensor, need_inputs: bool, need_weights: bool
-) -> tuple[list[Tensor], Tensor]:
-    _check(inputs, weights)
-    _check_like(inputs[0], grad, "grad")
-    run = dispatch.pick("mixed_sum_backward", grad.device.type)
-    return run(grad, inputs, weights, need_inputs, need_weights)
-
-
-def _forward_fake(inputs: list[Tensor], weights: Tensor) -> Tensor:
-    _check(inputs, weights)
-    first = inputs[0]
-    return torch.empty_like(first, memory_format=reference.layout_of(first))
+    shape = (len(inputs), first.shape[1]) if mean is None and Norm.BATCH in norm else (0,)
+    computed = [first.new_empty(shape, dtype=accumulation_dtype(first.dtype)) for _ in range(2)]
+    return torch.empty_like(first, memory_format=layout_of(first)), *computed
 
 
 def _backward_fake(
-    grad: Tensor, inputs: list[Tensor], weights: Tensor, need_inputs: bool, need_weights: bool
+    grad: Tensor,
+    inputs: list[Tensor],
+    weights: Tensor,
+    source: list[int],
+    norm: list[int],
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    keep: Tensor | None,
+    logits: bool,
+    wanted: list[int],
+    need_weights: bool,
 ) -> tuple[list[Tensor], Tensor]:
-    _check(inputs, weights)
-    _check_like(inputs[0], grad, "grad")
-    layout = reference.layout_of(inputs[0])
-    grad_inputs = [torch.empty_like(grad, memory_format=layout) for _ in inputs] if need_inputs else []
+    check(inputs, weights, source, norm, mean, rstd, keep)
+    check_like(inputs[0], grad, "grad")
+    layout = layout_of(inputs[0])
+    grad_inputs = [torch.empty_like(grad, memory_format=layout) for _ in wanted]
     return grad_inputs, weights.new_empty(weights.shape if need_weights else 0)
 
 
-def _save(ctx: Any, inputs: tuple[list[Tensor], Tensor], output: Tensor) -> None:
-    tensors, weights = inputs
-    ctx.count = len(tensors)
-    # Only the gradient of the weights reads the inputs; without it they need not be kept alive.
-    ctx.save_for_backward(weights, *(tensors if weights.requires_grad else ()))
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    tensors, weights, source, norm, mean, rstd, keep, logits, _ = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.count, ctx.terms = len(tensors), (source, norm, logits)
+    if mean is None and output[1].dim() == 2:
+        mean, rstd = output[1:]
+    # Only the gradients of the weights and of batch statistics read the inputs: otherwise they need not be kept alive.
+    read = weights.requires_grad or Norm.BATCH in norm
+    ctx.save_for_backward(weights, mean, rstd, keep, *(tensors if read else ()))
 
 
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[list[Tensor | None], Tensor | None]:
-    weights, *inputs = ctx.saved_tensors
-    wanted, need_weights = ctx.needs_input_grad
-    need_inputs = any(wanted)
+def _differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+    weights, mean, rstd, keep, *inputs = ctx.saved_tensors
+    source, norm, logits = ctx.terms
+    flags, need_weights = ctx.needs_input_grad[:2]
+    wanted = [u for u, want in enumerate(flags) if want]
     stand_in = inputs or [grad] * ctx.count  # right in number, shape and dtype; the values are not read
-    grad_inputs, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(
-        grad, stand_in, weights, need_inputs, need_weights
+    found, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(
+        grad, stand_in, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights
     )
-    kept = [g if want else None for g, want in zip(grad_inputs, wanted, strict=True)] if need_inputs else None
-    return kept or [None] * ctx.count, grad_weights if need_weights else None
+    grad_inputs: list[Tensor | None] = [None] * ctx.count
+    for u, x in zip(wanted, found, strict=True):
+        grad_inputs[u] = x
+    return grad_inputs, grad_weights if need_weights else None, *[None] * 7
 
 
 def _refuse_second(ctx: Any, *grads: Any) -> None:
@@ -133,10 +170,8 @@ def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 def _register() -> None:
     schema.define_all()
-    dispatch.register("mixed_sum", "reference", reference.forward)
-    dispatch.register("mixed_sum", "cpp", torch.ops.ddarts_cpp.mixed_sum.default, ("cpu",))
-    dispatch.register("mixed_sum_backward", "reference", reference.backward)
-    dispatch.register("mixed_sum_backward", "cpp", torch.ops.ddarts_cpp.mixed_sum_backward.default, ("cpu",))
+    dispatch.register_all("mixed_sum", "mixed_sum", "forward")
+    dispatch.register_all("mixed_sum_backward", "mixed_sum", "backward")
     torch.library.impl("ddarts::mixed_sum", "default", _forward)
     torch.library.impl("ddarts::mixed_sum_backward", "default", _backward)
     torch.library.register_fake("ddarts::mixed_sum", _forward_fake)

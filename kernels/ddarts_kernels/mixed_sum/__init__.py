@@ -1,1 +1,1 @@
-"""The weighted sum of a node's candidate outputs."""
+"""The weighted sum of a node's candidate outputs, with the batch normalisation that each of them ends in."""
