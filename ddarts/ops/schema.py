@@ -15,6 +15,20 @@ SCHEMAS = {
         f"(Tensor grad, Tensor[] inputs, Tensor weights, {_TERMS}, int[] wanted, bool need_weights)"
         " -> (Tensor[], Tensor)"
     ),
+    "stage": (
+        "(Tensor x, Tensor[] depthwise, Tensor[] pointwise, int[] dilation, int stride, Tensor? mean, Tensor? rstd,"
+        " float eps) -> (Tensor[], Tensor, Tensor)"
+    ),
+    "stage_backward": (
+        "(Tensor[] grads, Tensor[] y, Tensor coefficients, Tensor x, Tensor[] depthwise, Tensor[] pointwise,"
+        " int[] dilation, int stride, Tensor? mean, Tensor? rstd, bool need_weights)"
+        " -> (Tensor, Tensor[], Tensor[], Tensor)"
+    ),
+    "pools": "(Tensor x, int stride, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "pools_backward": (
+        "(Tensor[] grads, Tensor most, Tensor average, Tensor index, Tensor coefficients, int height, int width,"
+        " int stride) -> Tensor"
+    ),
     "threshold": "(Tensor alphas, int steps, int method, float threshold, bool logits) -> (Tensor, Tensor, Tensor)",
 }
 NAMESPACES = ("ddarts", "ddarts_cpp", "ddarts_cuda")

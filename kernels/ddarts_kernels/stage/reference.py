@@ -1,0 +1,97 @@
+"""stage in plain torch: short, obviously right, any device, float64-capable.
+
+Legend: E edges, S kinds of kernel (such as 3x3, 5x5, 3x3 dilated), X inputs (1: all edges read the same; E: each its
+own), N images, H, W pixels (h, w after the stride), K kernel size, C channels. Pixels are stored channels last:
+[X, N, H, W, C].
+
+    u = ReLU(z),  z = x or BN(x)        y[s][e] = pointwise[s][e](depthwise[s][e](u[e]))
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ddarts_kernels.layout import accumulation_dtype
+from ddarts_kernels.statistics import like, normalized, statistics
+
+
+def forward(
+    x: Tensor,
+    depthwise: Sequence[Tensor],
+    pointwise: Sequence[Tensor],
+    dilation: Sequence[int],
+    stride: int,
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    eps: float,
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """x [X, N, H, W, C], depthwise[s] [E, K, K, C], pointwise[s] [E, C, C] (in, out), mean and rstd [X, C] of BN
+    before the ReLU (None: no BN) → y[s] [E, N, h, w, C], and the batch statistics mean and rstd of y, [S, E, C].
+
+    Padding keeps H and W at stride 1. Statistics are of y as computed, before it is rounded to the dtype of x.
+    """
+    wide = accumulation_dtype(x.dtype)
+    u = normalized(x.to(wide), mean, rstd).relu()
+    y = [
+        _stage(u, d.to(wide), p.to(wide), a, stride) for d, p, a in zip(depthwise, pointwise, dilation, strict=True)
+    ]
+    found = [statistics(v, eps, groups=1) for v in y]
+    return [like(v, x) for v in y], torch.stack([m for m, _ in found]), torch.stack([r for _, r in found])
+
+
+def backward(
+    grads: Sequence[Tensor],
+    y: Sequence[Tensor],
+    coefficients: Tensor,
+    x: Tensor,
+    depthwise: Sequence[Tensor],
+    pointwise: Sequence[Tensor],
+    dilation: Sequence[int],
+    stride: int,
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    need_weights: bool,
+) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
+    """Gradients for dy[s][e] = coefficients[s, e, 0]·grads[s·E + e] + coefficients[s, e, 1]·y[s][e]
+    + coefficients[s, e, 2], the form in which BN's backward gives them. grads: S·E tensors [N, h, w, C];
+    coefficients [S, E, 3, C].
+
+    Returns dz [X, N, H, W, C], the gradient in front of the ReLU, summed over all that read an input; the gradients of
+    depthwise and pointwise (empty lists unless need_weights); sums [X, 2, C] = Σ dz and Σ dz·z, for the backward of the
+    BN in front (empty without one).
+    """
+    wide = accumulation_dtype(x.dtype)
+    z = normalized(x.to(wide), mean, rstd)
+    dz = torch.zeros_like(z)
+    weights: tuple[list[Tensor], list[Tensor]] = ([], [])
+    edges = len(depthwise[0])
+    for s, (d, p, a) in enumerate(zip(depthwise, pointwise, dilation, strict=True)):
+        g = torch.stack([v.to(wide) for v in grads[s * edges : (s + 1) * edges]])
+        c = coefficients[s].to(wide)[:, :, None, None, None]
+        dy = c[:, 0] * g + c[:, 1] * y[s].to(wide) + c[:, 2]
+        with torch.enable_grad():
+            leaves = [v.detach().requires_grad_() for v in (z, d.to(wide), p.to(wide))]
+            out = _stage(leaves[0].relu(), leaves[1], leaves[2], a, stride)
+        found = torch.autograd.grad(out, leaves if need_weights else leaves[:1], dy)
+        dz += found[0]
+        for target, value, reference in zip(weights, found[1:], (d, p), strict=False):
+            target.append(like(value, reference))
+    if mean is None:
+        return like(dz, x), *weights, dz.new_empty(0)
+    sums = torch.stack([dz.flatten(1, 3).sum(1), (dz * z).flatten(1, 3).sum(1)], dim=1)
+    return like(dz, x), *weights, sums
+
+
+def _stage(u: Tensor, depthwise: Tensor, pointwise: Tensor, dilation: int, stride: int) -> Tensor:
+    """[X, N, H, W, C] → [E, N, h, w, C]."""
+    edges, kernel, _, channels = depthwise.shape
+    images = u.expand(edges, *u.shape[1:]).permute(0, 1, 4, 2, 3)
+    padding = dilation * (kernel // 2)
+    out = []
+    for e in range(edges):
+        taps = depthwise[e].permute(2, 0, 1)[:, None]
+        z = F.conv2d(images[e], taps, None, stride, padding, dilation, channels)
+        out.append(z.permute(0, 2, 3, 1) @ pointwise[e])
+    return torch.stack(out)
