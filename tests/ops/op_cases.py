@@ -1,11 +1,11 @@
-"""Inputs of the operator contract: layouts, awkward shapes and views, and the plain sum they are compared with."""
+"""Inputs of the operator contract: layouts, awkward shapes and views, and the plain sum they are compared with.
+"""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-BACKENDS = ("reference", "cpp")
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # [N, C, H, W]: empty and small batches, channel counts around vector widths, odd sides, and more than one chunk
 SHAPES = (
@@ -85,5 +85,6 @@ def gradients(
     leaves = [x.detach().requires_grad_() for x in inputs]
     w = weights.detach().clone().requires_grad_()
     out = function(leaves, w)
-    *grad_inputs, grad_weights = torch.autograd.grad(out, [*leaves, w], grad.to(out.dtype))
+    found = torch.autograd.grad(out, [*leaves, w], grad.to(out.dtype), allow_unused=True)
+    *grad_inputs, grad_weights = (torch.zeros_like(x) if g is None else g for g, x in zip(found, [*leaves, w]))
     return out.detach(), grad_inputs, grad_weights

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 import ddarts.ops
-from tests.ops.op_cases import BACKENDS, LAYOUTS, eager, gradients, normal
+from tests.ops.backends import BACKENDS, run_on
+from tests.ops.op_cases import LAYOUTS, eager, gradients, normal
 
 SHAPE = (2, 3, 5, 4)
 
@@ -18,14 +19,16 @@ def case(n: int = 3, dtype: torch.dtype = torch.float32, layout: str = "contiguo
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_opcheck(backend: str, layout: str) -> None:
-    inputs, weights = case(layout=layout)
-    plain = [x.detach() for x in inputs]
-    grad = LAYOUTS[layout](SHAPE, normal(torch.float32, 60))
-    with ddarts.ops.use_backend(backend):
-        torch.library.opcheck(torch.ops.ddarts.mixed_sum.default, (inputs, weights))
-        torch.library.opcheck(torch.ops.ddarts.mixed_sum.default, (plain, weights.detach()))
-        for flags in [(True, True), (True, False), (False, True), (False, False)]:
-            arguments = (grad, plain, weights.detach(), *flags)
+    terms = [0, 1, 2], [0, 0, 0], None, None, None, False
+    with run_on(backend) as device:
+        inputs, weights = case(layout=layout)
+        plain, w = [x.detach().to(device) for x in inputs], weights.detach().to(device)
+        grad = LAYOUTS[layout](SHAPE, normal(torch.float32, 60)).to(device)
+        leaves = [x.clone(memory_format=torch.preserve_format).requires_grad_() for x in plain]
+        torch.library.opcheck(torch.ops.ddarts.mixed_sum.default, (leaves, w.clone().requires_grad_(), *terms, 1e-5))
+        torch.library.opcheck(torch.ops.ddarts.mixed_sum.default, (plain, w, *terms, 1e-5))
+        for wanted, need_weights in [([0, 1, 2], True), ([2, 0], False), ([], True), ([], False)]:
+            arguments = (grad, plain, w, *terms, wanted, need_weights)
             torch.library.opcheck(torch.ops.ddarts.mixed_sum_backward.default, arguments)
 
 
@@ -34,8 +37,9 @@ def test_opcheck(backend: str, layout: str) -> None:
 def test_gradcheck(backend: str, layout: str) -> None:
     inputs, weights = case(dtype=torch.float64, layout=layout)
     dense = [x.detach().clone(memory_format=torch.preserve_format).requires_grad_() for x in inputs]
-    with ddarts.ops.use_backend(backend):
-        assert torch.autograd.gradcheck(lambda w, *x: ddarts.ops.mixed_sum(x, w), (weights, *dense))
+    with run_on(backend) as device:
+        leaves = [x.detach().to(device).requires_grad_() for x in (weights, *dense)]
+        assert torch.autograd.gradcheck(lambda w, *x: ddarts.ops.mixed_sum(x, w), leaves)
 
 
 @pytest.mark.parametrize("compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -58,14 +62,14 @@ def test_backend_is_chosen_when_a_compiled_graph_runs(monkeypatch: pytest.Monkey
     inputs, weights = [x.detach() for x in case()[0]], torch.ones(3)
     compiled = torch.compile(lambda x, w: ddarts.ops.mixed_sum(x, w), backend="aot_eager", fullgraph=True)
     ran = []
-    for backend in BACKENDS:
+    for backend in ("reference", "cpp"):
         real = dispatch._implementations["mixed_sum"][backend]
         spy = dispatch.Implementation(lambda *a, b=backend, f=real.function: ran.append(b) or f(*a), real.devices)
         monkeypatch.setitem(dispatch._implementations["mixed_sum"], backend, spy)
-    for backend in BACKENDS:
+    for backend in ("reference", "cpp"):
         with ddarts.ops.use_backend(backend):
             compiled(inputs, weights)
-    assert ran == list(BACKENDS)
+    assert ran == ["reference", "cpp"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=lambda d: str(d)[6:])
@@ -93,13 +97,14 @@ def test_only_what_is_needed(wanted: str, backend: str) -> None:
         for i, x in enumerate(inputs)
     ]
     weights = weights.detach().requires_grad_(wanted == "weights")
-    with ddarts.ops.use_backend(backend):
+    with run_on(backend) as device:
+        inputs, weights = [x.detach().to(device).requires_grad_(x.requires_grad) for x in inputs], weights.to(device)
         out = ddarts.ops.mixed_sum(inputs, weights)
         plain = eager(inputs, weights)
         leaves = [t for t in (*inputs, weights) if t.requires_grad]
         assert out.requires_grad == bool(leaves)
         if leaves:
-            grad = normal(torch.float32, 60)(SHAPE)
+            grad = normal(torch.float32, 60)(SHAPE).to(device)
             for k, r in zip(
                 torch.autograd.grad(out, leaves, grad), torch.autograd.grad(plain, leaves, grad), strict=True
             ):
@@ -147,25 +152,54 @@ def test_autocast_promotes_mixed_inputs() -> None:
         ([torch.ones(2), torch.ones(2, device="meta")], torch.ones(2), r"inputs\[1\] is on meta but .* on cpu"),
         ([torch.ones(2)], torch.ones(1, device="meta"), r"weights is on meta but inputs\[0\] is on cpu"),
         ([torch.ones(2)], torch.ones(2), r"weights is \[2\]; it must be \[1\]"),
-        ([torch.ones(2)], torch.tensor(1.0), r"weights is \[\]; it must be \[1\]"),
         ([torch.ones(2)], torch.ones(1).double(), "weights is torch.float64 but inputs are torch.float32"),
         ([torch.ones(2).int()], torch.ones(1), "inputs are torch.int32; allowed are torch.float32"),
     ],
 )
 def test_errors_name_what_does_not_fit(backend: str, inputs: list[Tensor], weights: Tensor, message: str) -> None:
-    with ddarts.ops.use_backend(backend), pytest.raises(ValueError, match=message):
+    with run_on(backend), pytest.raises(ValueError, match=message):
         ddarts.ops.mixed_sum(inputs, weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": [0, 2]}, r"source\[1\] is 2, but there are 2 inputs"),
+        ({"source": [0]}, r"weights is \[2\]; it must be \[1\], one for each term"),
+        ({"norm": [0]}, "norm has 1 entries for 2 inputs"),
+        ({"norm": [0, 3]}, r"norm\[1\] is 3; allowed are 0 \(none\), 1 \(batch\) and 2 \(fixed\)"),
+        ({"norm": [2, 0]}, "fixed statistics need mean and rstd"),
+        ({"statistics": (torch.ones(2, 3), None)}, "mean and rstd belong together"),
+        ({"statistics": (torch.ones(2, 4), torch.ones(2, 3))}, r"mean is .* \[2, 4\]; it must be .* \[2, 3\]"),
+        ({"statistics": (torch.ones(2, 3), torch.ones(2, 3).double())}, "rstd is torch.float64 .* must be torch.float"),
+        ({"keep": torch.ones(2)}, r"keep is torch.float32 \[2\]; it must be torch.bool \[2\]"),
+        ({"keep": torch.ones(3).bool()}, r"keep is torch.bool \[3\]"),
+    ],
+)
+def test_errors_name_the_option(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ddarts.ops.mixed_sum([torch.ones(2, 3), torch.ones(2, 3)], torch.ones(2), **options)
+
+
+def test_normalisation_needs_channels() -> None:
+    with pytest.raises(ValueError, match=r"inputs are \[3\]; normalisation needs \[N, C, ...\]"):
+        ddarts.ops.mixed_sum([torch.ones(3)], torch.ones(1), norm=[1])
 
 
 def test_compiled_kernel_checks_for_itself() -> None:
     """Called around the public operator, it refuses rather than reads past the end."""
+    one, two = ([0], [0], None, None, None, False), ([0, 1], [0, 0], None, None, None, False)
     kernel = torch.ops.ddarts_cpp.mixed_sum.default
     with pytest.raises(RuntimeError, match=r"inputs\[1\] and inputs\[0\] differ in shape"):
-        kernel([torch.ones(4), torch.ones(3)], torch.ones(2))
+        kernel([torch.ones(4), torch.ones(3)], torch.ones(2), *two, 1e-5)
     with pytest.raises(RuntimeError, match="weights is Double but the inputs are Float"):
-        kernel([torch.ones(4)], torch.ones(1).double())
+        kernel([torch.ones(4)], torch.ones(1).double(), *one, 1e-5)
     with pytest.raises(RuntimeError, match=r"weights must be \[1\]"):
-        kernel([torch.ones(4)], torch.ones(2))
+        kernel([torch.ones(4)], torch.ones(2), *one, 1e-5)
+    with pytest.raises(RuntimeError, match=r"source\[0\] is 7"):
+        kernel([torch.ones(4)], torch.ones(1), [7], [0], None, None, None, False, 1e-5)
     backward = torch.ops.ddarts_cpp.mixed_sum_backward.default
     with pytest.raises(RuntimeError, match=r"grad\[0\] and inputs\[0\] differ in shape"):
-        backward(torch.ones(3), [torch.ones(4)], torch.ones(1), True, True)
+        backward(torch.ones(3), [torch.ones(4)], torch.ones(1), *one, [0], True)
+    with pytest.raises(RuntimeError, match=r"wanted\[0\] is 1"):
+        backward(torch.ones(4), [torch.ones(4)], torch.ones(1), *one, [1], True)

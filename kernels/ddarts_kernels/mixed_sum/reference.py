@@ -54,7 +54,7 @@ def forward(
     if not computed:
         mean, rstd = total.new_empty(0), total.new_empty(0)
     assert mean is not None and rstd is not None
-    return out.to(first.dtype), mean, rstd
+    return _into(layout_of(first), first.dtype, out), mean, rstd
 
 
 def backward(
