@@ -12,7 +12,7 @@ from ddarts_kernels.layout import accumulation_dtype, layout_of
 from ddarts_kernels.mixed_sum.reference import Norm
 from torch import Tensor
 
-from ddarts.ops import dispatch, schema
+from ddarts.ops import dispatch, flops, schema
 from ddarts.ops.weighted_checks import check, check_like, weight_dtypes
 
 Statistics = tuple[Tensor, Tensor]
@@ -43,8 +43,8 @@ def mixed_sum_with_statistics(
     source: the input of each term; default: term m reads inputs[m].
     norm: for each input Norm.NONE, BATCH (statistics of this batch; gradients run through them) or FIXED (given
         statistics, constants); default: none. BN has no weights of its own here.
-    statistics: (mean, rstd), [U, C] of float32 (float64 for float64), rstd = 1/sqrt(variance + eps). Not differentiated:
-        given batch statistics must be those of the inputs. Without them, those of BATCH inputs are computed here.
+    statistics: (mean, rstd), [U, C] of float32 (float64 for float64), rstd = 1/sqrt(variance + eps). They get no
+        gradient: given batch statistics must be those of the inputs. Without them, those of BATCH inputs are computed here.
     keep: bool, n; terms marked False are left out, and an input that no kept term reads is not looked at.
     logits: the weights are logits, and σ is applied here.
     eps: added to the variance where statistics are computed here.
@@ -178,6 +178,7 @@ def _register() -> None:
     torch.library.register_fake("ddarts::mixed_sum_backward", _backward_fake)
     torch.library.register_autograd("ddarts::mixed_sum", _differentiate, setup_context=_save)
     torch.library.register_autograd("ddarts::mixed_sum_backward", _refuse_second, setup_context=_save_nothing)
+    flops.register()
 
 
 _register()

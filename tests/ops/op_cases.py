@@ -1,5 +1,4 @@
-"""Inputs of the operator contract: layouts, awkward shapes and views, and the plain sum they are compared with.
-"""
+"""Inputs of the operator contract: layouts, awkward shapes and views, and the plain sum they are compared with."""
 
 from collections.abc import Callable, Sequence
 
@@ -86,5 +85,6 @@ def gradients(
     w = weights.detach().clone().requires_grad_()
     out = function(leaves, w)
     found = torch.autograd.grad(out, [*leaves, w], grad.to(out.dtype), allow_unused=True)
-    *grad_inputs, grad_weights = (torch.zeros_like(x) if g is None else g for g, x in zip(found, [*leaves, w]))
+    pairs = zip(found, [*leaves, w], strict=True)
+    *grad_inputs, grad_weights = (torch.zeros_like(x) if g is None else g for g, x in pairs)
     return out.detach(), grad_inputs, grad_weights

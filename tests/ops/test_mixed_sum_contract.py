@@ -11,7 +11,6 @@ from tests.ops.backends import BACKENDS, gradients_on, run_on
 from tests.ops.op_cases import DTYPES, LAYOUTS, SHAPES, eager, gradients, integers, normal
 from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
 
-
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
 MATRIX = [
     (backend, layout, shape)

@@ -1,10 +1,11 @@
-"""mixed_sum with batch normalisation: kind of case x backend x dtype x layout x awkward shapes, forward and backward."""
+"""mixed_sum with batch normalisation: kind of case x backend x dtype x layout x awkward shapes, both directions."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import ddarts.ops
 from ddarts.ops import Norm
@@ -132,7 +133,11 @@ def test_opcheck(backend: str) -> None:
             given = moved.statistics or (None, None)
             terms = (list(case.source), [int(n) for n in case.norm], *given, moved.keep, case.logits)
             inputs = [x.requires_grad_() for x in moved.inputs]
-            if kind in ("masked", "given", "all masked"):  # NaN in dead inputs; statistics that do not follow the inputs
+            if kind in (
+                "masked",
+                "given",
+                "all masked",
+            ):  # NaN, or given statistics
                 inputs = [x.detach() for x in inputs]
             torch.library.opcheck(torch.ops.ddarts.mixed_sum.default, (inputs, moved.weights, *terms, 1e-5))
             ready = moved if moved.statistics or Norm.BATCH not in case.norm else None
@@ -189,4 +194,18 @@ def test_plain_cases_are_what_they_say() -> None:
     """The comparison itself: eager in float64 equals torch's own BN, term by term."""
     case = cases(torch.float64, "contiguous", (2, 3, 4, 5))["computed"]
     z = [torch.nn.BatchNorm2d(3, affine=False).double()(x) if u != 2 else x for u, x in enumerate(case.inputs)]
-    torch.testing.assert_close(eager(case, case.inputs, case.weights), sum(w * x for w, x in zip(case.weights, z)))
+    torch.testing.assert_close(
+        eager(case, case.inputs, case.weights), sum(w * x for w, x in zip(case.weights, z, strict=True))
+    )
+
+
+def test_flops_are_counted() -> None:
+    """8 numbers an input: 3 inputs, of which 2 with statistics of the batch."""
+    inputs = [torch.ones(2, 2, 2, requires_grad=True) for _ in range(3)]
+    weights = torch.ones(3, requires_grad=True)
+    with ddarts.ops.use_backend("reference"), FlopCounterMode(display=False) as forward:
+        out = ddarts.ops.mixed_sum(inputs, weights, norm=[1, 1, 0])
+    assert forward.get_total_flops() == 8 * (2 * 3 + 4 * 2)
+    with ddarts.ops.use_backend("reference"), FlopCounterMode(display=False) as backward:
+        torch.autograd.grad(out, [*inputs, weights], torch.ones_like(out))
+    assert backward.get_total_flops() == 8 * (2 * 3 + 1 + 3 + 3 * 2)
