@@ -44,7 +44,8 @@ def mixed_sum_with_statistics(
     norm: for each input Norm.NONE, BATCH (statistics of this batch; gradients run through them) or FIXED (given
         statistics, constants); default: none. BN has no weights of its own here.
     statistics: (mean, rstd), [U, C] of float32 (float64 for float64), rstd = 1/sqrt(variance + eps). They get no
-        gradient: given batch statistics must be those of the inputs. Without them, those of BATCH inputs are computed here.
+        gradient: given batch statistics must be those of the inputs. Without them, those of BATCH inputs are
+        computed here.
     keep: bool, n; terms marked False are left out, and an input that no kept term reads is not looked at.
     logits: the weights are logits, and σ is applied here.
     eps: added to the variance where statistics are computed here.
@@ -108,8 +109,8 @@ def _forward_fake(
     check(inputs, weights, source, norm, mean, rstd, keep)
     first = inputs[0]
     shape = (len(inputs), first.shape[1]) if mean is None and Norm.BATCH in norm else (0,)
-    computed = [first.new_empty(shape, dtype=accumulation_dtype(first.dtype)) for _ in range(2)]
-    return torch.empty_like(first, memory_format=layout_of(first)), *computed
+    mean, rstd = (first.new_empty(shape, dtype=accumulation_dtype(first.dtype)) for _ in range(2))
+    return torch.empty_like(first, memory_format=layout_of(first)), mean, rstd
 
 
 def _backward_fake(

@@ -194,9 +194,8 @@ def test_plain_cases_are_what_they_say() -> None:
     """The comparison itself: eager in float64 equals torch's own BN, term by term."""
     case = cases(torch.float64, "contiguous", (2, 3, 4, 5))["computed"]
     z = [torch.nn.BatchNorm2d(3, affine=False).double()(x) if u != 2 else x for u, x in enumerate(case.inputs)]
-    torch.testing.assert_close(
-        eager(case, case.inputs, case.weights), sum(w * x for w, x in zip(case.weights, z, strict=True))
-    )
+    total = sum(w * x for w, x in zip(case.weights, z, strict=True))
+    torch.testing.assert_close(eager(case, case.inputs, case.weights), total)
 
 
 def test_flops_are_counted() -> None:

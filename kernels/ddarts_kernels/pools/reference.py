@@ -67,7 +67,7 @@ def backward(
         for i in range(3)
         for j in range(3)
     ]
-    count = sum(inside[rows, columns] for rows, columns in windows)
+    count = torch.stack([inside[rows, columns] for rows, columns in windows]).sum(0)
     for place, (rows, columns) in enumerate(windows):
         if h and w:
             share = g[1] / count[:, :, None]

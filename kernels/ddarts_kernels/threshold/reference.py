@@ -81,4 +81,7 @@ def _candidates(node: Tensor, method: int) -> Iterator[tuple[Tensor, Tensor]]:
     else:
         for source in every:
             for k in range(operations):
-                yield tuple(torch.full((cells,), i, device=node.device) for i in (source, k))
+                yield (
+                    torch.full_like(node[:, 0, 0], source, dtype=torch.long),
+                    torch.full_like(node[:, 0, 0], k, dtype=torch.long),
+                )
