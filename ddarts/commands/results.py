@@ -56,6 +56,15 @@ def information(result: Result, _options: Any) -> str:
     return "\n".join(blocks)
 
 
+def measured(result: Result, _options: Any) -> str:
+    """The machine, what was measured, what was not, and where the files are."""
+    from ddarts_benchmarks.rows import TITLES, cells
+
+    blocks = [pairs(result["machine"]), table(TITLES, map(cells, result["results"]))]
+    blocks += [f"left out: {line}" for line in result["left_out"]]
+    return "\n".join([*blocks, *result["figures"], result["path"]])
+
+
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as text; on a narrow terminal cells wrap, elsewhere nothing is cut."""
     import io
