@@ -19,13 +19,14 @@ _NORMS = tuple(Norm.NONE if name == "skip_connect" else Norm.BATCH for name in D
 
 @dataclass(frozen=True)
 class Variant:
-    """What is asked of a node: forward + backward, unless said otherwise.
+    """What is asked of a node.
 
-    given: batch statistics are given, not computed. wanted: gradients of the inputs too, not of the weights alone.
-    logits: σ is applied to the weights. share: part of the terms that is kept.
+    backward: the gradients too, not the sum alone. given: batch statistics are given, not computed. wanted: gradients
+    of the inputs too, not of the weights alone. logits: σ is applied to the weights. share: part of the terms kept.
     """
 
     name: str
+    backward: bool = True
     given: bool = False
     wanted: bool = True
     logits: bool = False
@@ -36,7 +37,9 @@ FULL = Variant("statistics computed")
 GIVEN = Variant("statistics given", given=True)
 WEIGHTS_ONLY = Variant("weights' gradient only", wanted=False)
 LOGITS = Variant("logits", logits=True)
-MASKED = tuple(Variant(f"masked, {share:.0%} kept", share=share) for share in (1.0, 0.75, 0.5, 0.25))
+_SHARES = (1.0, 0.75, 0.5, 0.25)
+MASKED = tuple(Variant(f"masked, {share:.0%} kept", share=share) for share in _SHARES)
+MASKED_FORWARD = tuple(Variant(f"forward, {share:.0%} kept", backward=False, share=share) for share in _SHARES)
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,9 @@ class Node:
         alive = sum(kept)
         normed = sum(keep and norm == Norm.BATCH for keep, norm in zip(kept, self.norm, strict=True))
         passes = (0 if variant.given else normed) + alive + 1
-        passes += 1 + alive
-        if variant.wanted:
+        if variant.backward:
+            passes += 1 + alive
+        if variant.backward and variant.wanted:
             passes += 1 + normed + alive
         return passes * self.tensor_bytes
 

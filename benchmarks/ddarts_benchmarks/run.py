@@ -15,7 +15,7 @@ from ddarts_benchmarks import compare, plots
 from ddarts_benchmarks.machine import describe
 from ddarts_benchmarks.registry import Settings, subject
 
-ROUNDS, QUICK_ROUNDS = 5, 3
+ROUNDS, QUICK_ROUNDS = 7, 3
 logger = logging.getLogger("ddarts.benchmarks")
 
 
@@ -32,7 +32,7 @@ def bench(options: BenchConfig) -> dict[str, Any]:
     settings = Settings(device, options.quick, options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS))
     machine = describe(device)
     outcome = measure(settings)
-    result = {
+    result: dict[str, Any] = {
         "schema": compare.SCHEMA,
         "subject": name,
         "quick": options.quick,

@@ -13,20 +13,24 @@ from torch import Tensor
 from ddarts import ops
 from ddarts.ops import Norm
 from ddarts_benchmarks.correct import check_close
-from ddarts_benchmarks.nodes import EPS, Case, Node, Variant
+from ddarts_benchmarks.nodes import EPS, Case, Variant
 
 Function = Callable[[Sequence[Tensor], Tensor], Tensor]  # inputs, weights -> sum
-Results = tuple[Tensor, ...]  # the sum, gradients of the inputs wanted, gradient of the weights
+Results = tuple[
+    Tensor, ...
+]  # the sum; with a backward pass also gradients of the inputs wanted, gradient of the weights
 
 
-def eager(inputs: Sequence[Tensor], weights: Tensor, node: Node, variant: Variant) -> Tensor:
+def eager(
+    inputs: Sequence[Tensor], weights: Tensor, norm: Sequence[Norm], keep: Sequence[bool], logits: bool
+) -> Tensor:
     """Plain torch: every kept term normalised, weighed and added. It has no use for given statistics, since gradients
     run through those of the batch."""
-    values = (weights.sigmoid() if variant.logits else weights).unbind()
+    values = (weights.sigmoid() if logits else weights).unbind()
     total: Tensor | None = None
-    for x, w, norm, keep in zip(inputs, values, node.norm, node.kept(variant.share), strict=True):
-        if keep:
-            z = F.batch_norm(x, None, None, training=True, eps=EPS) if norm == Norm.BATCH else x
+    for x, w, kind, kept in zip(inputs, values, norm, keep, strict=True):
+        if kept:
+            z = F.batch_norm(x, None, None, training=True, eps=EPS) if kind == Norm.BATCH else x
             total = w * z if total is None else total + w * z
     assert total is not None
     return total
@@ -34,11 +38,12 @@ def eager(inputs: Sequence[Tensor], weights: Tensor, node: Node, variant: Varian
 
 def plain(case: Case, variant: Variant) -> Function:
     """eager for a case."""
-    return partial(eager, node=case.node, variant=variant)
+    return partial(eager, norm=case.node.norm, keep=case.node.kept(variant.share), logits=variant.logits)
 
 
 def compiled(case: Case, variant: Variant) -> Function:
-    """torch.compile of eager."""
+    """torch.compile of eager, for this case alone: torch gives up a function that it has compiled often."""
+    torch.compiler.reset()
     return torch.compile(plain(case, variant), fullgraph=True, dynamic=False)
 
 
@@ -56,17 +61,21 @@ def operator(case: Case, variant: Variant) -> Function:
 
 
 def step(function: Function, case: Case, variant: Variant) -> Callable[[], Results]:
-    """Forward and backward of a case. The gradients of inputs that are left out are not asked for."""
+    """Forward and, unless the variant is without, backward. Gradients of inputs that are left out are not wanted."""
     kept = case.node.kept(variant.share)
     inputs = [x.detach().requires_grad_(variant.wanted and keep) for x, keep in zip(case.inputs, kept, strict=True)]
     weights = case.weights.detach().requires_grad_()
     leaves = [*(x for x in inputs if x.requires_grad), weights]
 
-    def run() -> Results:
+    def forward() -> Results:
+        with torch.no_grad():
+            return (function(inputs, weights),)
+
+    def both() -> Results:
         out = function(inputs, weights)
         return (out, *torch.autograd.grad(out, leaves, case.grad))
 
-    return run
+    return both if variant.backward else forward
 
 
 def truth(case: Case, variant: Variant) -> Results:
@@ -80,4 +89,4 @@ def truth(case: Case, variant: Variant) -> Results:
 def check(who: str, got: Results, wanted: Results) -> None:
     """WrongKernelError unless the sum and all gradients are right."""
     inputs = [f"gradient {i} of the inputs" for i in range(len(wanted) - 2)]
-    check_close(who, got, wanted, ["the sum", *inputs, "the weights' gradient"])
+    check_close(who, got, wanted, ["the sum", *inputs, "the weights' gradient"][: len(wanted)])

@@ -27,7 +27,7 @@ class BenchConfig:
     )
     threads: int | None = option(None, "threads on the CPU (left out: as torch has it)", minimum=1, maximum=4096)
     rounds: int | None = option(
-        None, "turns of every contestant (left out: 5, with --quick 3)", minimum=1, maximum=100_000
+        None, "turns of every contestant (left out: 7, with --quick 3)", minimum=1, maximum=100_000
     )
     output: str | None = option(None, "folder for the results (left out: benchmarks/results)")
     device: str = option("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
