@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,10 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "gpu-check.json"
+HIDDEN = ("first_failures", "table")  # details that are in the JSON alone
 LINES = 30  # of a failed step's output that are kept
-TIME = 600  # seconds for everything
+FAILURES = 10  # of the operators' tests whose messages are kept
+TIME = 580  # seconds for everything
 CLEARED = ("DDARTS_BACKEND", "DDARTS_CPU_CAPABILITY", "DDARTS_CUDA", "TRITON_INTERPRET")  # would change what runs
 _COMMAND_LINE = ("torch", "numpy", "yaml", "rich", "safetensors", "torchvision", "sklearn", "tensorboard")
 
@@ -57,7 +60,7 @@ class Done:
 
 
 def main() -> None:
-    """Runs what this machine can, writes the JSON, prints a summary."""
+    """Runs what this machine can, writes the JSON after every step, prints a summary."""
     started = time.monotonic()
     device = find_device()
     missing_tests, tests = test_files()
@@ -67,20 +70,26 @@ def main() -> None:
             print(f"== {step.name}: at most {step.limit:.0f} s", flush=True)
             done.append(attempt(step, done, started))
             print(f"   {line(done[-1])}", flush=True)
+            result = report(device, done, missing_tests, time.monotonic() - started)
+    print(summary(result, done))
+    sys.exit(any(item.state == "failed" for item in done))
+
+
+def report(device: dict[str, Any], done: list[Done], missing_tests: list[str], seconds: float) -> dict[str, Any]:
+    """What is known so far, also written to RESULT."""
     left_out = [f"{item.step}: {item.details['reason']}" for item in done if item.state == "left out"]
     if device["type"] == "cpu":
         left_out.append(f"everything on a GPU: {device['reason']}; the steps ran on the CPU")
     result = {
         "device": device,
         "python": sys.version.split()[0],
-        "seconds": time.monotonic() - started,
+        "seconds": seconds,
         "steps": [asdict(item) for item in done],
         "left_out": [*left_out, *missing_tests],
     }
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(summary(result, done))
-    sys.exit(any(item.state == "failed" for item in done))
+    return result
 
 
 def find_device() -> dict[str, Any]:
@@ -101,7 +110,7 @@ def test_files() -> tuple[list[str], list[str]]:
     """(a line where some of the operators' tests cannot run, the options of pytest that run the others)."""
     options = ["tests/ops"]
     if importlib.util.find_spec("xdist"):
-        options += ["-n", "4"]
+        options += ["-n", str(min(8, os.cpu_count() or 1))]  # one GPU serves them all
     if importlib.util.find_spec("hypothesis"):
         return [], options
     ignored = [
@@ -124,12 +133,13 @@ def steps(device: dict[str, Any], tests: list[str], folder: Path) -> Iterable[St
     yield Step("backends", info, 30, ("torch",), details=lambda lines: backends(lines, kind))
     pytest = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, f"--junitxml={report}"]
     yield Step("operator tests", pytest, 270, ("pytest",), details=lambda lines: count_tests(report))
-    bench = [*ddarts, "bench", "kernels", "--quick", "--device", kind, "--output", str(RESULT.parent)]
-    yield Step("bench kernels", bench, 120, ("numpy", "rich", "matplotlib", "yaml"))
+    bench = [*ddarts, "bench", "kernels", "--quick", "--json", "--device", kind, "--output", str(RESULT.parent)]
+    yield Step("bench kernels", bench, 120, ("torch", "numpy", "matplotlib"), details=speeds)
     yield from commands(ddarts, kind, folder)
     table = ROOT / "benchmarks" / "gpu_resources.py"
     if table.exists():
-        yield Step("registers and spills", [python, str(table)], 120, ("torch",))
+        triton = ("torch", "triton")
+        yield Step("registers and spills", [python, str(table)], 120, triton, details=lambda lines: {"table": lines})
 
 
 def commands(ddarts: list[str], kind: str, folder: Path) -> Iterable[Step]:
@@ -155,9 +165,14 @@ def build_environment(device: dict[str, Any]) -> dict[str, str]:
     return {**wish, "CUDA_HOME": home} if home else wish
 
 
+def printed_object(lines: list[str]) -> dict[str, Any]:
+    """The JSON object that a command with --json prints among its messages; empty where there is none."""
+    return json.loads(next((text for text in lines if text.startswith("{")), "{}"))
+
+
 def backends(lines: list[str], kind: str) -> dict[str, Any]:
     """Which implementations are there; on a GPU, the CUDA one must be, and Triton's where Triton is installed."""
-    found = json.loads(next((text for text in lines if text.startswith("{")), "{}")).get("operators", [])
+    found = printed_object(lines).get("operators", [])
     there = sorted({row["backend"] for row in found if row["available"]})
     wanted = {"cuda", "triton"} if importlib.util.find_spec("triton") else {"cuda"}
     missing = sorted(wanted - set(there)) if kind == "cuda" else []
@@ -167,12 +182,27 @@ def backends(lines: list[str], kind: str) -> dict[str, Any]:
     return {"available": there}
 
 
+def speeds(lines: list[str]) -> dict[str, Any]:
+    """Where the results are, and for each contestant the median over the rows of how many times faster it is."""
+    found = printed_object(lines)
+    rated = [(row["contestant"], row["ratio"]["median"]) for row in found.get("results", []) if row["ratio"]]
+    faster = {name: [ratio for other, ratio in rated if other == name] for name in sorted(dict(rated))}
+    return {"file": found.get("path"), "times_faster": {k: round(statistics.median(v), 2) for k, v in faster.items()}}
+
+
 def count_tests(report: Path) -> dict[str, Any]:
-    """How many tests ran; nothing where pytest did not get as far."""
+    """How many tests ran, and what the first that failed say; ValueError where pytest did not get as far."""
     suite = ElementTree.parse(report).getroot().find("testsuite") if report.exists() else None
     if suite is None:
         raise ValueError("pytest wrote no report")
-    return {key: int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped")}
+    counts: dict[str, Any] = {key: int(suite.attrib[key]) for key in ("tests", "failures", "errors", "skipped")}
+    failed = [
+        f"{case.attrib['name']}: {' '.join(problem.attrib.get('message', '').split())[:200]}"
+        for case in suite.iter("testcase")
+        for problem in case
+        if problem.tag in ("failure", "error")
+    ]
+    return {**counts, "first_failures": failed[:FAILURES]} if failed else counts
 
 
 def finished(path: Path) -> dict[str, Any]:
@@ -215,6 +245,7 @@ def run(command: list[str], limit: float, extra: dict[str, str]) -> tuple[int, l
     """(exit code, lines printed, seconds). After `limit` seconds it is killed with all that it started."""
     paths = [ROOT, ROOT / "kernels", ROOT / "benchmarks", *filter(None, [os.environ.get("PYTHONPATH")])]
     kept = {name: value for name, value in os.environ.items() if name not in CLEARED}
+    kept.setdefault("OMP_NUM_THREADS", "1")  # two threads on busy cores can be slower than one, by far
     environment = {**kept, "PYTHONPATH": os.pathsep.join(map(str, paths)), **extra}
     started = time.monotonic()
     child = subprocess.Popen(
@@ -237,7 +268,8 @@ def run(command: list[str], limit: float, extra: dict[str, str]) -> tuple[int, l
 
 def line(done: Done) -> str:
     """What became of a step."""
-    details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in done.details.items())
+    shown = {key: value for key, value in done.details.items() if key not in HIDDEN}
+    details = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
     return f"{done.state:<8}  {done.seconds:5.1f} s  {details}"
 
 

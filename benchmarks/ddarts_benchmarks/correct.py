@@ -1,6 +1,7 @@
 """No kernel is timed that is wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -13,25 +14,37 @@ _ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 1e-1, torch.float16: 2e-2}
 
 
 class WrongKernelError(DdartsError):
-    """A contestant computes something else."""
+    """A contestant computes something else, or nothing."""
+
+
+@contextmanager
+def failures(who: str) -> Iterator[None]:
+    """What a contestant raises, as one line that names it. Lack of memory is not its fault."""
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        line = (str(error).splitlines() or [""])[0]
+        raise WrongKernelError(f"{who}: fails ({type(error).__name__}: {line})") from error
 
 
 def check_close(who: str, got: Sequence[Tensor], wanted: Sequence[Tensor], names: Sequence[str]) -> None:
     """WrongKernelError, naming contestant and result, unless `got` is `wanted` (float64) up to rounding."""
     for name, x, y in zip(names, got, wanted, strict=True):
         if x.shape != y.shape:
-            raise WrongKernelError(f"{who}: {name} has shape {list(x.shape)}, not {list(y.shape)}: nothing is timed")
+            raise WrongKernelError(f"{who}: {name} has shape {list(x.shape)}, not {list(y.shape)}")
         error, allowed = _error(x.double(), y), _ALLOWED[x.dtype]
         if not error <= allowed:  # also where it is NaN
             raise WrongKernelError(
-                f"{who}: {name} is wrong by {error:.1e} of its largest value (allowed {allowed:.0e}): nothing is timed"
+                f"{who}: {name} is wrong by {error:.1e} of its largest value (allowed {allowed:.0e})"
             )
 
 
 def check_equal(who: str, got: object, wanted: object) -> None:
     """WrongKernelError, naming the contestant, unless `got` is `wanted`."""
     if got != wanted:
-        raise WrongKernelError(f"{who}: keeps other operations than the reference parse: nothing is timed")
+        raise WrongKernelError(f"{who}: keeps other operations than the reference parse")
 
 
 def _error(x: Tensor, y: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""One result: a contestant on a case, in numbers that other machines can be compared by, and as a line of text."""
+"""One result: a contestant on a case, in numbers that runs on other machines can be compared by."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,30 +54,3 @@ def cost_of_remaining(
 ) -> dict[str, float]:
     """What a part costs, relative to its part of the bytes: 1 is in proportion."""
     return ratios([s * full_bytes / nbytes for s in seconds], full_seconds)
-
-
-def cells(found: Row) -> tuple[str, ...]:
-    """A row of the table, under TITLES."""
-    share, ratio, cost = found["share_of_copy"], found["ratio"], found.get("cost_of_remaining")
-    return (
-        found["op"],
-        found["case"]["name"],
-        found["variant"],
-        found["contestant"],
-        "{min:.3f} {median:.3f} {max:.3f}".format(**{key: 1e3 * value for key, value in found["seconds"].items()}),
-        "{min:.2f} {median:.2f} {max:.2f}".format(**ratio) if ratio else "",
-        f"{share['median']:.0%}" if share else "",
-        f"{cost['median']:.0%}" if cost else "",
-    )
-
-
-TITLES = (
-    "operator",
-    "case",
-    "variant",
-    "contestant",
-    "ms: min median max",
-    "faster than eager or numpy",
-    "of a copy's bandwidth",
-    "of what remains",
-)
