@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ddarts.runtime.errors import DdartsError
 
-# Relative to the largest value: far above rounding (sums over a channel, and one rounding for each term in eager's
-# 16-bit sums), far below any bug.
+# For inputs of a dtype, relative to the largest value: far above rounding (sums over a channel, and one rounding for
+# each term in eager's 16-bit sums), far below any bug.
 _ALLOWED = {torch.float32: 1e-4, torch.bfloat16: 1e-1, torch.float16: 2e-2}
 
 
@@ -30,11 +30,13 @@ def failures(who: str) -> Iterator[None]:
 
 
 def check_close(who: str, got: Sequence[Tensor], wanted: Sequence[Tensor], names: Sequence[str]) -> None:
-    """WrongKernelError, naming contestant and result, unless `got` is `wanted` (float64) up to rounding."""
+    """WrongKernelError, naming contestant and result, unless `got`, of which the first has the dtype of the inputs, is
+    `wanted` (float64) up to rounding."""
+    allowed = _ALLOWED[got[0].dtype]
     for name, x, y in zip(names, got, wanted, strict=True):
         if x.shape != y.shape:
             raise WrongKernelError(f"{who}: {name} has shape {list(x.shape)}, not {list(y.shape)}")
-        error, allowed = _error(x.double(), y), _ALLOWED[x.dtype]
+        error = _error(x.double(), y)
         if not error <= allowed:  # also where it is NaN
             raise WrongKernelError(
                 f"{who}: {name} is wrong by {error:.1e} of its largest value (allowed {allowed:.0e})"

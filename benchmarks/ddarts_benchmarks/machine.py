@@ -3,15 +3,16 @@
 import os
 import platform
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ddarts.ops.library import library
-from ddarts_benchmarks.timing import Contestant, take_turns
+from ddarts_benchmarks.timing import Contestant, buffer_sets, take_turns
 
-_COPIED = 64 << 20  # bytes: beyond the caches of most machines
+_COPIED = 256 << 20  # bytes: beyond the caches of most machines
 _ROUNDS = 5
 
 
@@ -53,9 +54,11 @@ def processor() -> str:
 
 def copier(nbytes: int, device: torch.device) -> Contestant:
     """A copy of `nbytes` bytes from one buffer to another: it moves twice as many."""
-    source = torch.ones(nbytes, dtype=torch.uint8, device=device)
-    target = torch.zeros_like(source)
-    return Contestant("copy", [lambda: target.copy_(source)])
+    steps = []
+    for _ in range(buffer_sets(2 * nbytes, device)):
+        source = torch.ones(nbytes, dtype=torch.uint8, device=device)
+        steps.append(partial(torch.zeros_like(source).copy_, source))
+    return Contestant("copy", steps)
 
 
 def copy_bandwidth(device: torch.device) -> float:

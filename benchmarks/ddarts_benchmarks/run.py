@@ -29,6 +29,8 @@ def bench(options: BenchConfig) -> dict[str, Any]:
     folder = _folder(options.output)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     settings = Settings(device, options.quick, options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS))
     machine = describe(device)
     outcome = measure(settings)

@@ -28,41 +28,37 @@ class Contestant:
 
 
 def take_turns(contestants: Sequence[Contestant], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of a step of each contestant in each round, by name. A round before the first warms up and counts not."""
+    """Seconds of a step of each contestant in each round, by name. What comes before the first round warms up."""
     clock = _gpu_seconds if device.type == "cuda" else _cpu_seconds
-    repeats = {}
-    for contestant in contestants:
+    position = itertools.count()  # of all contestants: none finds the buffers that the one before it has just used
+
+    def measure(contestant: Contestant, times: int) -> float:
+        chosen = [contestant.steps[next(position) % len(contestant.steps)] for _ in range(times)]
         with contestant.context():
-            clock(_repeated(contestant.steps, len(contestant.steps)))
-            once = clock(contestant.steps[0])
-        repeats[contestant.name] = max(len(contestant.steps), math.ceil(SHORTEST / once))
+            return clock(chosen) / times
+
+    for contestant in contestants:
+        measure(contestant, 1)
+    repeats = [math.ceil(SHORTEST / measure(contestant, 1)) for contestant in contestants]
     seconds: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for _ in range(rounds):
-        for contestant in contestants:
-            times = repeats[contestant.name]
-            with contestant.context():
-                seconds[contestant.name].append(clock(_repeated(contestant.steps, times)) / times)
+        for contestant, times in zip(contestants, repeats, strict=True):
+            seconds[contestant.name].append(measure(contestant, times))
     return seconds
 
 
-def _repeated(steps: Sequence[Step], times: int) -> Step:
-    def run() -> None:
-        for step in itertools.islice(itertools.cycle(steps), times):
-            step()
-
-    return run
-
-
-def _cpu_seconds(step: Step) -> float:
+def _cpu_seconds(steps: Sequence[Step]) -> float:
     start = time.perf_counter()
-    step()
+    for step in steps:
+        step()
     return time.perf_counter() - start
 
 
-def _gpu_seconds(step: Step) -> float:
+def _gpu_seconds(steps: Sequence[Step]) -> float:
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
-    step()
+    for step in steps:
+        step()
     end.record()
     end.synchronize()
     return start.elapsed_time(end) / 1e3
