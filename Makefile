@@ -1,5 +1,7 @@
 # make demo    set up, then search, derive, train and evaluate on real digits
 # make test    set up, then the tests (make test-all: also the slow ones)
+# make gpu-check   build, test and measure what a GPU adds, within ten minutes; with SYSTEM=1 in $(PYTHON) as it is,
+#                  without the set-up
 # make lint    formatting, style, types, imports      make format   puts the formatting right
 #
 # Everything lives in $(VENV), made on first use. Variables: PYTHON (3.11 or newer), VENV, PIP_FLAGS (more options for
@@ -60,9 +62,9 @@ format: $(DEV_STAMP)
 	$(RUN) ruff format .
 	$(RUN) clang-format -i $(CXX_FILES)
 
-# This version has no CUDA or Triton kernel; with them this needs one GPU, nvcc and torch with CUDA.
-gpu-check: $(STAMP)
-	$(RUN) python benchmarks/gpu_check.py
+# SYSTEM=1: with the torch that $(PYTHON) has, nothing installed, no network.
+gpu-check: $(if $(SYSTEM),,$(STAMP))
+	$(if $(SYSTEM),"$(PYTHON)",$(RUN) python) benchmarks/gpu_check.py
 
 clean:
 	rm -rf build dist *.egg-info ddarts/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

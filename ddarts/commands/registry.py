@@ -43,6 +43,7 @@ COMMANDS = {
         Command(config.DistanceConfig, "ddarts.commands.small:distance", "distances"),
         Command(config.ArchsConfig, "ddarts.commands.small:archs", "architectures"),
         Command(config.ShowConfig, "ddarts.evaluate.drawing:show", "shown"),
+        Command(config.BenchConfig, "ddarts_benchmarks.run:bench", "measured"),
         Command(config.InfoConfig, "ddarts.commands.info:info", "information"),
     )
 }
@@ -60,10 +61,6 @@ LATER = {
     "data": (
         "Prepare and check data sets.",
         "ddarts search and ddarts train check the data they read",
-    ),
-    "bench": (
-        "Measure speed.",
-        "ddarts search and ddarts train report their own speed",
     ),
 }
 

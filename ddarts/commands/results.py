@@ -56,6 +56,33 @@ def information(result: Result, _options: Any) -> str:
     return "\n".join(blocks)
 
 
+def measured(result: Result, _options: Any) -> str:
+    """The machine, what was measured, what was not, and where the files are."""
+    titles = ("operator", "case", "variant", "contestant", "ms", "times faster", "of a copy's bandwidth", "of its part")
+    blocks = [pairs(result["machine"]), table(titles, map(_measurement, result["results"]))]
+    blocks.append("ms and times faster (than eager torch, or numpy): min, median, max; of its part: the cost of what a")
+    blocks.append(
+        "mask keeps, as a part of the whole, divided by the part of the bytes that it keeps; 100 % is in proportion"
+    )
+    blocks += [f"left out: {line}" for line in result["left_out"]]
+    return "\n".join([*blocks, *result["figures"], result["path"]])
+
+
+def _measurement(row: Result) -> tuple[str, ...]:
+    share, ratio, cost = row["share_of_copy"], row["ratio"], row.get("cost_of_remaining")
+    milliseconds = {key: 1e3 * value for key, value in row["seconds"].items()}
+    return (
+        row["op"],
+        row["case"]["name"],
+        row["variant"],
+        row["contestant"],
+        "{min:.3f} {median:.3f} {max:.3f}".format(**milliseconds),
+        "{min:.2f} {median:.2f} {max:.2f}".format(**ratio) if ratio else "",
+        f"{share['median']:.0%}" if share else "",
+        f"{cost['median']:.0%}" if cost else "",
+    )
+
+
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table as text; on a narrow terminal cells wrap, elsewhere nothing is cut."""
     import io

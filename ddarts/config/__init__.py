@@ -4,6 +4,7 @@ A value comes from the last of these that gives it: the class's default (the pub
 a YAML file, the command line.
 """
 
+from ddarts.config.bench import BenchConfig
 from ddarts.config.files import read_options, to_yaml
 from ddarts.config.resolve import from_yaml, resolve
 from ddarts.config.search import SearchConfig
@@ -21,6 +22,7 @@ from ddarts.config.validate import validate
 
 __all__ = [
     "ArchsConfig",
+    "BenchConfig",
     "CostConfig",
     "DeriveConfig",
     "DistanceConfig",

@@ -1,0 +1,1 @@
+"""`ddarts bench`: how fast, compared with what, on which machine. Imports the rest of ddarts; nothing imports it."""

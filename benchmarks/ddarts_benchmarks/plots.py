@@ -1,0 +1,70 @@
+"""Bars by case and contestant: how many times faster than the baseline, and what part of a copy's bandwidth."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ddarts_benchmarks.rows import Row
+
+# Okabe and Ito's hues; the baseline is the line at 1.
+_COLOURS = {
+    "eager": "#6b7280",
+    "torch.compile": "#b4588f",
+    "reference": "#4fa8d8",
+    "cpp": "#0068a8",
+    "triton": "#d55e00",
+    "cuda": "#00835f",
+}
+_WIDTH, _HEIGHT, _DPI = 8.0, 2.6, 100  # inches of a panel, pixels an inch
+
+
+def draw(rows: Sequence[Row], stem: Path, title: str) -> list[str]:
+    """STEM-OPERATOR.png for every operator: a line of panels for each variant. Returns the paths."""
+    drawn = []
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        for op in dict.fromkeys(row["op"] for row in rows):
+            path = stem.with_name(f"{stem.name}-{op}.png")
+            figure = _sheet([row for row in rows if row["op"] == op], f"{op}. {title}")
+            figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+            drawn.append(str(path))
+    return drawn
+
+
+def _sheet(rows: Sequence[Row], title: str) -> Figure:
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    measures = ["ratio"] + (["share_of_copy"] if any(row["share_of_copy"] for row in rows) else [])
+    figure = Figure(figsize=(_WIDTH * len(measures), _HEIGHT * len(variants) + 1), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    grid = figure.subplots(len(variants), len(measures), squeeze=False)
+    for line, variant in zip(grid, variants, strict=True):
+        for axes, measure in zip(line, measures, strict=True):
+            _panel(axes, [row for row in rows if row["variant"] == variant and row[measure]], measure)
+            axes.set_title(variant, fontsize=9, loc="left")
+    return figure
+
+
+def _panel(axes: Axes, rows: Sequence[Row], measure: str) -> None:
+    """Bars to the median, whiskers from min to max."""
+    cases = list(dict.fromkeys(row["case"]["name"] for row in rows))
+    contestants = list(dict.fromkeys(row["contestant"] for row in rows))
+    width = 0.8 / max(1, len(contestants))
+    for at, contestant in enumerate(contestants):
+        chosen = [row for row in rows if row["contestant"] == contestant]
+        places = [cases.index(row["case"]["name"]) + (at + 0.5) * width - 0.4 for row in chosen]
+        medians = [row[measure]["median"] for row in chosen]
+        below = [row[measure]["median"] - row[measure]["min"] for row in chosen]
+        above = [row[measure]["max"] - row[measure]["median"] for row in chosen]
+        colour = _COLOURS.get(contestant)
+        axes.bar(places, medians, width, yerr=[below, above], ecolor="#5b6470", color=colour, label=contestant)
+    axes.axhline(1, color="#1c1f24", linewidth=0.8)
+    axes.set_xticks(range(len(cases)), [case.replace(", ", "\n", 1) for case in cases], fontsize=6)
+    faster = f"times as fast as {rows[0]['baseline']}" if rows else ""
+    axes.set_ylabel(faster if measure == "ratio" else "part of a copy's bandwidth", fontsize=8)
+    if rows:
+        axes.legend(fontsize=7, frameon=False)
