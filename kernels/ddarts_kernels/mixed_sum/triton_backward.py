@@ -92,7 +92,11 @@ def finish_gradients(
     if kind != DEAD:
         for first in range(0, channels, BC):
             c = first + tl.arange(0, BC)
-            found = over_tiles(partial + u * tiles.to(tl.int64) * channels, tiles, c, channels, BT, BC)
+            total = tl.zeros([BT, BC], tl.float64)
+            for at in range(0, tiles, BT):
+                t = at + tl.arange(0, BT)
+                total += over_tiles(partial + u * tiles.to(tl.int64) * channels, t, tiles, c, channels)
+            found = tl.sum(total, axis=0)
             tl.store(sums + u * channels + c, found.to(sums.dtype.element_ty), c < channels)
             dot += found
     if grad_weights is not None:

@@ -7,30 +7,22 @@ import triton
 import triton.language as tl
 
 from ddarts_kernels.mixed_sum.triton_tiles import (
-    ADDRESS,
     BATCH,
     COUNT,
     KIND,
     ORDER,
+    elements_of,
     load_input,
     normalized,
     over_channel,
-    pointer,
     row,
     tile,
 )
-from ddarts_kernels.triton_values import narrow, widen
-
-
-@triton.jit
-def first_of_channel(table, length, u, c, channels, inner, STORED: tl.constexpr, WIDE: tl.constexpr):
-    """The first element of each channel of input u, [BC]: near enough to the mean to take out what is common."""
-    x = pointer(tl.load(row(table, length, ADDRESS) + u), STORED, False)
-    return widen(tl.load(x + c * inner, c < channels, other=0.0), WIDE)
+from ddarts_kernels.triton_values import narrow
 
 
 @triton.jit(do_not_specialize=["tiles"])
-def sum_squares(
+def tile_statistics(
     partial,
     table,
     length,
@@ -45,28 +37,28 @@ def sum_squares(
     BI: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
 ):
-    """Program (tile, u): partial[u, 0 and 1, t, c], sums of x - first and of its square. partial: [U, 2, T, C]."""
+    """Program (tile, u): partial[u, 0, t, c], the mean of the tile, and partial[u, 1, t, c], the sum of the squared
+    distances from it. [U, 2, T, C]. A second look at the tile corrects the rounding of the mean, which would count where
+    it is large beside the deviation."""
     u = tl.program_id(1)
     if tl.load(row(table, length, KIND) + u) == BATCH:
         WIDE: tl.constexpr = partial.dtype.element_ty
         offsets, inside, c, t = tile(outer, channels, inner, BO, BC, BI, WIDE_INDEX)
-        first = first_of_channel(table, length, u, c, channels, inner, STORED, WIDE)
+        count = elements_of(t, outer, inner, BO, BI).to(WIDE)
         x = load_input(table, length, u, offsets, inside, STORED, WIDE, ALIGNED)
-        d = tl.where(inside, x - first[None, :, None], 0.0)
+        mean = over_channel(x) / count
+        d = tl.where(inside, x - mean[None, :, None], 0.0)
+        rest = over_channel(d)
         found = partial + (u * 2 * tiles + t).to(tl.int64) * channels + c
-        tl.store(found, over_channel(d), c < channels)
-        tl.store(found + tiles.to(tl.int64) * channels, over_channel(d * d), c < channels)
+        tl.store(found, mean + rest / count, c < channels)
+        tl.store(found + tiles.to(tl.int64) * channels, over_channel(d * d) - rest * rest / count, c < channels)
 
 
 @triton.jit
-def over_tiles(partial, tiles, c, channels, BT: tl.constexpr, BC: tl.constexpr):
-    """Sums over the first dimension of partial [T, C] in float64, [BC]."""
-    total = tl.zeros([BT, BC], tl.float64)
-    for first in range(0, tiles, BT):
-        t = first + tl.arange(0, BT)[:, None]
-        known = (t < tiles) & (c < channels)[None, :]
-        total += tl.load(partial + t.to(tl.int64) * channels + c[None, :], known, other=0.0).to(tl.float64)
-    return tl.sum(total, axis=0)
+def over_tiles(partial, t, tiles, c, channels):
+    """A block of partial [T, C] in float64, zero outside."""
+    known = (t < tiles)[:, None] & (c < channels)[None, :]
+    return tl.load(partial + t.to(tl.int64)[:, None] * channels + c[None, :], known, other=0.0).to(tl.float64)
 
 
 @triton.jit(do_not_specialize=["tiles", "count"])
@@ -76,32 +68,43 @@ def finish_statistics(
     partial,
     table,
     length,
+    outer,
     channels,
     inner,
     tiles,
     count,
     eps: tl.float64,
-    STORED: tl.constexpr,
+    BO: tl.constexpr,
+    BI: tl.constexpr,
     BT: tl.constexpr,
     BC: tl.constexpr,
 ):
     """Program (channels, u): mean and 1 / sqrt(variance + eps), [U, C]; 0 and 1 where there are none to find.
 
-    count: elements of a channel.
+    count: elements of a channel. The squared distances of a tile are from its own mean; how far that is from the mean
+    of all is added.
     """
     u = tl.program_id(1)
     c = tl.program_id(0) * BC + tl.arange(0, BC)
     centre = tl.zeros([BC], tl.float64)
     scale = tl.full([BC], 1.0, tl.float64)
     if tl.load(row(table, length, KIND) + u) == BATCH:
-        sums = partial + (u * 2 * tiles).to(tl.int64) * channels
-        squares = sums + tiles.to(tl.int64) * channels
-        shift = over_tiles(sums, tiles, c, channels, BT, BC) / count.to(tl.float64)
-        variance = over_tiles(squares, tiles, c, channels, BT, BC) / count.to(tl.float64) - shift * shift
-        variance = tl.where(variance < 0.0, 0.0, variance)
-        first = first_of_channel(table, length, u, c, channels, inner, STORED, mean.dtype.element_ty)
-        centre = first.to(tl.float64) + shift
-        scale = 1.0 / tl.sqrt(variance + eps)
+        means = partial + (u * 2 * tiles).to(tl.int64) * channels
+        squares = means + tiles.to(tl.int64) * channels
+        total = tl.zeros([BT, BC], tl.float64)
+        for first in range(0, tiles, BT):
+            t = first + tl.arange(0, BT)
+            weight = elements_of(t, outer, inner, BO, BI).to(tl.float64)
+            total += weight[:, None] * over_tiles(means, t, tiles, c, channels)
+        centre = tl.sum(total, axis=0) / count.to(tl.float64)
+        total = tl.zeros([BT, BC], tl.float64)
+        for first in range(0, tiles, BT):
+            t = first + tl.arange(0, BT)
+            weight = tl.where(t < tiles, elements_of(t, outer, inner, BO, BI), 0).to(tl.float64)
+            distance = over_tiles(means, t, tiles, c, channels) - centre[None, :]
+            total += over_tiles(squares, t, tiles, c, channels) + weight[:, None] * distance * distance
+        variance = tl.sum(total, axis=0) / count.to(tl.float64)
+        scale = 1.0 / tl.sqrt(tl.where(variance < 0.0, 0.0, variance) + tl.full([BC], eps, tl.float64))
     tl.store(mean + u * channels + c, centre.to(mean.dtype.element_ty), c < channels)
     tl.store(rstd + u * channels + c, scale.to(mean.dtype.element_ty), c < channels)
 

@@ -18,7 +18,7 @@ from ddarts_kernels.layout import accumulation_dtype, layout_of
 from ddarts_kernels.mixed_sum import reference
 from ddarts_kernels.mixed_sum.reference import Norm
 from ddarts_kernels.mixed_sum.triton_backward import finish_gradients, input_gradients, sum_products
-from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, sum_squares, weighted_sum
+from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, tile_statistics, weighted_sum
 from ddarts_kernels.mixed_sum.triton_plan import plan
 from ddarts_kernels.mixed_sum.triton_tiles import Tiling, tiling_of
 from ddarts_kernels.triton_launch import launch
@@ -75,18 +75,18 @@ def _statistics(
     first: Tensor, inputs: int, tiling: Tiling, wide: torch.dtype, eps: float, common: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
     """mean and rstd of this batch, [U, C]."""
-    channels, tiles, stored = tiling.channels, tiling.tiles, _TRITON[first.dtype]
+    channels, tiles, sides = tiling.channels, tiling.tiles, tiling.sides
     mean = first.new_empty((inputs, channels), dtype=wide)
     rstd = torch.empty_like(mean)
     partial = first.new_empty((inputs, 2, tiles, channels), dtype=wide)
     launch(
-        sum_squares,
+        tile_statistics,
         (tiling.programs, inputs),
         partial=partial,
         tiles=tiles,
-        STORED=stored,
+        STORED=_TRITON[first.dtype],
         **common,
-        **tiling.sides,
+        **sides,
     )
     blocks = _final_blocks(tiling)
     launch(
@@ -97,12 +97,10 @@ def _statistics(
         partial=partial,
         table=common["table"],
         length=common["length"],
-        channels=channels,
-        inner=tiling.inner,
         tiles=tiles,
         count=first.numel() // channels,
         eps=eps,
-        STORED=stored,
+        **{name: sides[name] for name in ("outer", "channels", "inner", "BO", "BI")},
         **blocks,
     )
     return mean, rstd

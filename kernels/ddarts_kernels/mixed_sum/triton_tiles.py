@@ -109,6 +109,13 @@ def tile(
 
 
 @triton.jit
+def elements_of(t, outer, inner, BO: tl.constexpr, BI: tl.constexpr):
+    """How many elements of a channel tile t holds."""
+    inner_blocks = tl.cdiv(inner, BI)
+    return tl.minimum(outer - (t // inner_blocks) * BO, BO) * tl.minimum(inner - (t % inner_blocks) * BI, BI)
+
+
+@triton.jit
 def over_channel(x):
     """Sums of a tile over all but the channels, [BC]."""
     return tl.sum(tl.sum(x, axis=2), axis=0)

@@ -100,7 +100,8 @@ def _threshold(
         stay, rank = _best_edges(values, known, edge, node, KB)
         edge_place = node * EB + rank
     if METHOD != DARTS:
-        stay = stay & (values >= threshold)
+        # Beside a plain Python number (in the interpreter) the comparison would be made in float32.
+        stay = stay & (values >= tl.full([EB, KB], threshold, tl.float64))
     tl.store(keep + at, stay, known)
 
     staying = stay.to(tl.int32)
