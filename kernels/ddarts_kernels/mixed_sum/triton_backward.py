@@ -128,18 +128,20 @@ def input_gradients(
     inner,
     count,
     ALIGNED: tl.constexpr,
+    GROUP: tl.constexpr,
     BO: tl.constexpr,
     BC: tl.constexpr,
     BI: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
 ):
-    """One program to a tile: the gradients of all inputs that have a target. grad is read once, an input only where its
-    batch statistics carry gradients. count: elements of a channel; sums: see finish_gradients."""
+    """Program (tile, group of inputs): the gradients of those that have a target. grad is read once, an input only where
+    its batch statistics carry gradients. count: elements of a channel; sums: see finish_gradients."""
     STORED: tl.constexpr = grad.dtype.element_ty
     WIDE: tl.constexpr = totals.dtype.element_ty
     offsets, inside, c, _ = tile(outer, channels, inner, BO, BC, BI, WIDE_INDEX)
     slope = widen(tl.load(grad + offsets, inside, other=0.0), WIDE)
-    for u in range(inputs):
+    start = tl.program_id(1) * GROUP
+    for u in range(start, tl.minimum(start + GROUP, inputs)):
         target = tl.load(row(table, length, TARGET) + u)
         if target != 0:
             kind = tl.load(row(table, length, KIND) + u)

@@ -23,6 +23,8 @@ from ddarts_kernels.mixed_sum.triton_plan import plan
 from ddarts_kernels.mixed_sum.triton_tiles import Tiling, tiling_of
 from ddarts_kernels.triton_launch import launch
 
+_GROUP = 8  # inputs whose gradients one program writes: more to do at once, for reading grad once in eight
+
 _TRITON = {
     torch.float32: tl.float32,
     torch.float64: tl.float64,
@@ -100,6 +102,7 @@ def _statistics(
         tiles=tiles,
         count=first.numel() // channels,
         eps=eps,
+        warps=8,
         **{name: sides[name] for name in ("outer", "channels", "inner", "BO", "BI")},
         **blocks,
     )
@@ -121,9 +124,7 @@ def backward(
 ) -> tuple[list[Tensor], Tensor]:
     """See reference.backward. Six launches or fewer; what is not wanted is not computed, nor read for it."""
     if grad.numel() == 0:
-        return reference.backward(
-            grad, inputs, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights
-        )
+        return reference.backward(grad, inputs, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights)
     with torch.cuda.device_of(grad):
         layout = layout_of(inputs[0])
         grad = grad.contiguous(memory_format=layout)
@@ -156,7 +157,8 @@ def backward(
         if wanted:
             count = grad.numel() // tiling.channels
             sums = sums if through else None
-            launch(input_gradients, (tiling.programs,), totals=totals, sums=sums, count=count, **common)
+            grid = (tiling.programs, triton.cdiv(len(inputs), _GROUP))
+            launch(input_gradients, grid, totals=totals, sums=sums, count=count, GROUP=_GROUP, **common)
     return grad_inputs, grad_weights
 
 
@@ -190,6 +192,7 @@ def _sums(
         tiles=tiles,
         LOGITS=logits,
         NB=32,
+        warps=8,
         **_final_blocks(tiling),
     )
     return sums
@@ -211,4 +214,4 @@ def _normalization(norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
 def _final_blocks(tiling: Tiling) -> dict[str, int]:
     """Tiles and channels that a program of the second step of a reduction takes at a time."""
     BC = min(triton.next_power_of_2(tiling.channels), 64)
-    return {"BT": min(triton.next_power_of_2(tiling.tiles), 2048 // BC), "BC": BC}
+    return {"BT": min(triton.next_power_of_2(tiling.tiles), 4096 // BC), "BC": BC}

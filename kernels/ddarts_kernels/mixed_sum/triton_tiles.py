@@ -32,10 +32,10 @@ DEAD = tl.constexpr(-1)
 NONE = tl.constexpr(0)
 BATCH = tl.constexpr(1)
 
-# Enough loads under way to hide memory's latency: many tiles of 8 KiB, or, where those would leave most of a GPU idle,
-# small ones that read several inputs at once.
-_TILE_BYTES, _SMALL_TILE_BYTES = 8192, 2048
-_SMALL_TENSOR = 8 << 20
+# A program keeps up to 8 KiB of loads under way, to hide memory's latency: of one input, or, where such tiles would be
+# too few for a GPU of some 130 processors, of several inputs at once.
+_IN_FLIGHT, _SMALLEST_TILE = 8192, 2048
+_PROGRAMS = 512
 _CHANNELS = 128
 
 
@@ -75,12 +75,13 @@ def tiling_of(first: Tensor, layout: torch.memory_format, by_channel: bool) -> T
     if by_channel and layout == torch.channels_last:
         inner = 1
     outer = first.numel() // (channels * inner)
-    small = first.numel() * first.element_size() < _SMALL_TENSOR
-    elements = (_SMALL_TILE_BYTES if small else _TILE_BYTES) // first.element_size()
+    share = max(_SMALLEST_TILE, min(_IN_FLIGHT, first.numel() * first.element_size() // _PROGRAMS))
+    tile_bytes = 1 << (share.bit_length() - 1)
+    elements = tile_bytes // first.element_size()
     BI = min(triton.next_power_of_2(inner), elements)
     BC = min(triton.next_power_of_2(channels), _CHANNELS, elements) if inner == 1 else 1
     BO = min(triton.next_power_of_2(outer), elements // (BC * BI))
-    return Tiling(outer, channels, inner, BO, BC, BI, _TILE_BYTES // _SMALL_TILE_BYTES if small else 1)
+    return Tiling(outer, channels, inner, BO, BC, BI, _IN_FLIGHT // tile_bytes)
 
 
 @triton.jit

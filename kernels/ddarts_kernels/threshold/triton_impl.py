@@ -121,9 +121,7 @@ def _threshold(
     tl.store(line + unused, -1, (unused >= count * 3) & (unused < rows * 3))
 
 
-def threshold(
-    alphas: Tensor, steps: int, method: int, threshold: float, logits: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits: bool) -> tuple[Tensor, Tensor, Tensor]:
     """See reference.threshold. One launch."""
     cells, edges, operations = alphas.shape
     rows = reference.rows(method, steps, operations)
