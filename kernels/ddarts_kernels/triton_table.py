@@ -15,7 +15,8 @@ from torch import Tensor
 from ddarts_kernels.triton_launch import launch
 
 _LARGEST = 256
-# Triton compiles anew for an argument that is 1, small, or a multiple of 16. An odd number beyond 2^32 is none of these.
+# Triton compiles anew for an argument that is 1, or small, or a multiple of 16. An odd number beyond 2^32 is none of
+# these, so one kernel serves all lists of a length.
 _SHIFT = tl.constexpr(1 << 33)
 
 

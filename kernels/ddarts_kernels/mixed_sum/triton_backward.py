@@ -134,8 +134,8 @@ def input_gradients(
     BI: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
 ):
-    """Program (tile, group of inputs): the gradients of those that have a target. grad is read once, an input only where
-    its batch statistics carry gradients. count: elements of a channel; sums: see finish_gradients."""
+    """Program (tile, group of inputs): the gradients of those that have a target. grad is read once, an input only
+    where its batch statistics carry gradients. count: elements of a channel; sums: see finish_gradients."""
     STORED: tl.constexpr = grad.dtype.element_ty
     WIDE: tl.constexpr = totals.dtype.element_ty
     offsets, inside, c, _ = tile(outer, channels, inner, BO, BC, BI, WIDE_INDEX)

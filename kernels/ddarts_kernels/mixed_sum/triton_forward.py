@@ -38,8 +38,8 @@ def tile_statistics(
     WIDE_INDEX: tl.constexpr,
 ):
     """Program (tile, u): partial[u, 0, t, c], the mean of the tile, and partial[u, 1, t, c], the sum of the squared
-    distances from it. [U, 2, T, C]. A second look at the tile corrects the rounding of the mean, which would count where
-    it is large beside the deviation."""
+    distances from it. [U, 2, T, C]. A second look at the tile corrects the rounding of the mean, which would count
+    where it is large beside the deviation."""
     u = tl.program_id(1)
     if tl.load(row(table, length, KIND) + u) == BATCH:
         WIDE: tl.constexpr = partial.dtype.element_ty

@@ -1,7 +1,7 @@
 """mixed_sum in Triton: reference.py says what is computed, this file which kernels are launched.
 
-Nothing waits for the device and nothing is copied from the host, so both functions can be part of a CUDA graph. Sums are
-formed in float32 within a tile and in float64 over tiles, always in the same order: same bits each time.
+Nothing waits for the device and nothing is copied from the host, so both functions can be part of a CUDA graph. Sums
+are formed in float32 within a tile and in float64 over tiles, always in the same order: same bits each time.
 
 Legend: U inputs, C channels, n terms, T tiles of a channel (triton_tiles.py).
 """
@@ -55,7 +55,7 @@ def forward(
         tiling = tiling_of(first, layout, by_channel=any(norm))
         addresses = [x.data_ptr() for x in dense]
         table, totals, length = plan(addresses, [0] * len(inputs), weights, source, norm, keep, logits, wide)
-        common = {"table": table, "length": length, "ALIGNED": _aligned(addresses)}
+        common: dict[str, Any] = {"table": table, "length": length, "ALIGNED": _aligned(addresses)}
         computed = (totals.new_empty(0), totals.new_empty(0))
         if mean is None and Norm.BATCH in norm:
             mean, rstd = computed = _statistics(first, len(inputs), tiling, totals.dtype, eps, common)
@@ -142,7 +142,7 @@ def backward(
             addresses, targets, weights, source, norm, keep, logits, wide, sum_all=need_weights
         )
         tiling = tiling_of(grad, layout, by_channel=any(norm))
-        common = {
+        common: dict[str, Any] = {
             "grad": grad,
             "table": table,
             "length": length,
@@ -206,7 +206,7 @@ def _aligned(addresses: Sequence[int]) -> bool:
     return all(address % 16 == 0 for address in addresses)
 
 
-def _normalization(norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None) -> dict[str, Tensor | None]:
+def _normalization(norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None) -> dict[str, Any]:
     """The statistics for kernels that must not see any where no input has a norm."""
     return {"mean": mean, "rstd": rstd} if any(norm) else {"mean": None, "rstd": None}
 

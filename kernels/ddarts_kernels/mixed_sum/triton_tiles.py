@@ -7,7 +7,7 @@ normalisation channels do not matter: (1, 1, all).
 The table (triton_plan.py) holds rows of L integers; those that a kernel reads are found with `row`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ddarts_kernels.triton_values import widen
 
-# Rows of the table. Given: addresses of the inputs and of their gradients (0: not read, not wanted), the input that each
-# term weighs, how each input is normalised. Found on the device: the same where a kept term reads the input, else DEAD;
-# the inputs to sum over, in order; how many those are.
+# Rows of the table. Given: addresses of the inputs and of their gradients (0: not read, not wanted), the input that
+# each term weighs, how each input is normalised. Found on the device: the same where a kept term reads the input, else
+# DEAD; the inputs to sum over, in order; how many those are.
 ADDRESS = tl.constexpr(0)
 TARGET = tl.constexpr(1)
 SOURCE = tl.constexpr(2)
@@ -61,9 +61,9 @@ class Tiling(NamedTuple):
         return self.tiles * triton.cdiv(self.channels, self.BC)
 
     @property
-    def sides(self) -> dict[str, int | bool]:
+    def sides(self) -> dict[str, Any]:
         """What `tile` is told."""
-        sides = self._asdict()
+        sides: dict[str, Any] = self._asdict()
         del sides["unroll"]
         wide = self.outer * self.channels * self.inner + self.BO * self.BC * self.BI >= 2**31
         return {**sides, "WIDE_INDEX": wide}
