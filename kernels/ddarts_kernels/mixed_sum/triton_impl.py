@@ -1,0 +1,217 @@
+"""mixed_sum in Triton: reference.py says what is computed, this file which kernels are launched.
+
+Nothing waits for the device and nothing is copied from the host, so both functions can be part of a CUDA graph. Sums
+are formed in float32 within a tile and in float64 over tiles, always in the same order: same bits each time.
+
+Legend: U inputs, C channels, n terms, T tiles of a channel (triton_tiles.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ddarts_kernels.layout import accumulation_dtype, layout_of
+from ddarts_kernels.mixed_sum import reference
+from ddarts_kernels.mixed_sum.reference import Norm
+from ddarts_kernels.mixed_sum.triton_backward import finish_gradients, input_gradients, sum_products
+from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, tile_statistics, weighted_sum
+from ddarts_kernels.mixed_sum.triton_plan import plan
+from ddarts_kernels.mixed_sum.triton_tiles import Tiling, tiling_of
+from ddarts_kernels.triton_launch import launch
+
+_GROUP = 8  # inputs whose gradients one program writes: more to do at once, for reading grad once in eight
+
+_TRITON = {
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+    torch.bfloat16: tl.bfloat16,
+    torch.float16: tl.float16,
+}
+
+
+def forward(
+    inputs: Sequence[Tensor],
+    weights: Tensor,
+    source: Sequence[int],
+    norm: Sequence[int],
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    keep: Tensor | None,
+    logits: bool,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See reference.forward. Five launches or fewer."""
+    first = inputs[0]
+    if first.numel() == 0:
+        return reference.forward(inputs, weights, source, norm, mean, rstd, keep, logits, eps)
+    with torch.cuda.device_of(first):
+        layout, wide = layout_of(first), accumulation_dtype(first.dtype)
+        dense = [x.contiguous(memory_format=layout) for x in inputs]
+        weights, keep, mean, rstd = _contiguous(weights, keep, mean, rstd)
+        tiling = tiling_of(first, layout, by_channel=any(norm))
+        addresses = [x.data_ptr() for x in dense]
+        table, totals, length = plan(addresses, [0] * len(inputs), weights, source, norm, keep, logits, wide)
+        common: dict[str, Any] = {"table": table, "length": length, "ALIGNED": _aligned(addresses)}
+        computed = (totals.new_empty(0), totals.new_empty(0))
+        if mean is None and Norm.BATCH in norm:
+            mean, rstd = computed = _statistics(first, len(inputs), tiling, totals.dtype, eps, common)
+        out = torch.empty_like(first, memory_format=layout)
+        launch(
+            weighted_sum,
+            (tiling.programs,),
+            out=out,
+            totals=totals,
+            **_normalization(norm, mean, rstd),
+            UNROLL=tiling.unroll,
+            **common,
+            **tiling.sides,
+        )
+    return out, *computed
+
+
+def _statistics(
+    first: Tensor, inputs: int, tiling: Tiling, wide: torch.dtype, eps: float, common: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
+    """mean and rstd of this batch, [U, C]."""
+    channels, tiles, sides = tiling.channels, tiling.tiles, tiling.sides
+    mean = first.new_empty((inputs, channels), dtype=wide)
+    rstd = torch.empty_like(mean)
+    partial = first.new_empty((inputs, 2, tiles, channels), dtype=wide)
+    launch(
+        tile_statistics,
+        (tiling.programs, inputs),
+        partial=partial,
+        tiles=tiles,
+        STORED=_TRITON[first.dtype],
+        **common,
+        **sides,
+    )
+    blocks = _final_blocks(tiling)
+    launch(
+        finish_statistics,
+        (triton.cdiv(channels, blocks["BC"]), inputs),
+        mean=mean,
+        rstd=rstd,
+        partial=partial,
+        table=common["table"],
+        length=common["length"],
+        tiles=tiles,
+        count=first.numel() // channels,
+        eps=eps,
+        warps=8,
+        **{name: sides[name] for name in ("outer", "channels", "inner", "BO", "BI")},
+        **blocks,
+    )
+    return mean, rstd
+
+
+def backward(
+    grad: Tensor,
+    inputs: Sequence[Tensor],
+    weights: Tensor,
+    source: Sequence[int],
+    norm: Sequence[int],
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    keep: Tensor | None,
+    logits: bool,
+    wanted: Sequence[int],
+    need_weights: bool,
+) -> tuple[list[Tensor], Tensor]:
+    """See reference.backward. Six launches or fewer; what is not wanted is not computed, nor read for it."""
+    if grad.numel() == 0:
+        return reference.backward(grad, inputs, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights)
+    with torch.cuda.device_of(grad):
+        layout = layout_of(inputs[0])
+        grad = grad.contiguous(memory_format=layout)
+        weights, keep, mean, rstd = _contiguous(weights, keep, mean, rstd)
+        through = {u for u in wanted if norm[u] == Norm.BATCH}
+        read = set(range(len(inputs))) if need_weights else through
+        dense = {u: inputs[u].contiguous(memory_format=layout) for u in read}
+        addresses = [dense[u].data_ptr() if u in read else 0 for u in range(len(inputs))]
+        grad_inputs = [torch.empty_like(grad, memory_format=layout) for _ in wanted]
+        targets = [0] * len(inputs)
+        for u, x in zip(wanted, grad_inputs, strict=True):
+            targets[u] = x.data_ptr()
+        wide = accumulation_dtype(grad.dtype)
+        table, totals, length = plan(
+            addresses, targets, weights, source, norm, keep, logits, wide, sum_all=need_weights
+        )
+        tiling = tiling_of(grad, layout, by_channel=any(norm))
+        common: dict[str, Any] = {
+            "grad": grad,
+            "table": table,
+            "length": length,
+            "inputs": len(inputs),
+            "ALIGNED": _aligned([*addresses, *targets, grad.data_ptr()]),
+            **_normalization(norm, mean, rstd),
+            **tiling.sides,
+        }
+        sums, grad_weights = None, weights.new_empty(len(source) if need_weights else 0)
+        if read:
+            sums = _sums(tiling, totals, common, weights, keep, grad_weights if need_weights else None, logits)
+        if wanted:
+            count = grad.numel() // tiling.channels
+            sums = sums if through else None
+            grid = (tiling.programs, triton.cdiv(len(inputs), _GROUP))
+            launch(input_gradients, grid, totals=totals, sums=sums, count=count, GROUP=_GROUP, **common)
+    return grad_inputs, grad_weights
+
+
+def _sums(
+    tiling: Tiling,
+    totals: Tensor,
+    common: dict[str, Any],
+    weights: Tensor,
+    keep: Tensor | None,
+    grad_weights: Tensor | None,
+    logits: bool,
+) -> Tensor:
+    """Sums over each channel of grad z[u], and of grad in the last row, [U + 1, C]; fills grad_weights."""
+    inputs, channels, tiles = common["inputs"], tiling.channels, tiling.tiles
+    partial = totals.new_empty((inputs + 1, tiles, channels))
+    launch(sum_products, (tiling.programs,), partial=partial, tiles=tiles, UNROLL=tiling.unroll, **common)
+    sums = totals.new_empty((inputs + 1, channels))
+    launch(
+        finish_gradients,
+        (inputs + 1,),
+        sums=sums,
+        grad_weights=grad_weights,
+        partial=partial,
+        table=common["table"],
+        weights=weights,
+        keep=keep,
+        inputs=inputs,
+        terms=weights.numel(),
+        length=common["length"],
+        channels=channels,
+        tiles=tiles,
+        LOGITS=logits,
+        NB=32,
+        warps=8,
+        **_final_blocks(tiling),
+    )
+    return sums
+
+
+def _contiguous(*tensors: Any) -> list[Any]:
+    return [None if x is None else x.contiguous() for x in tensors]
+
+
+def _aligned(addresses: Sequence[int]) -> bool:
+    return all(address % 16 == 0 for address in addresses)
+
+
+def _normalization(norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None) -> dict[str, Any]:
+    """The statistics for kernels that must not see any where no input has a norm."""
+    return {"mean": mean, "rstd": rstd} if any(norm) else {"mean": None, "rstd": None}
+
+
+def _final_blocks(tiling: Tiling) -> dict[str, int]:
+    """Tiles and channels that a program of the second step of a reduction takes at a time."""
+    BC = min(triton.next_power_of_2(tiling.channels), 64)
+    return {"BT": min(triton.next_power_of_2(tiling.tiles), 4096 // BC), "BC": BC}

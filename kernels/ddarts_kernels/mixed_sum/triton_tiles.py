@@ -1,0 +1,156 @@
+"""How mixed_sum's Triton kernels see tensors: (outer, C, inner), cut into tiles, one tile to a program.
+
+Legend: C channels, U inputs, L length of a row of the table, T tiles that a channel is cut into. A tile is
+[BO, BC, BI] elements of (outer, C, inner). Channels first: (N, C, H W); channels last: (N H W, C, 1); without batch
+normalisation channels do not matter: (1, 1, all).
+
+The table (triton_plan.py) holds rows of L integers; those that a kernel reads are found with `row`.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ddarts_kernels.triton_values import widen
+
+# Rows of the table. Given: addresses of the inputs and of their gradients (0: not read, not wanted), the input that
+# each term weighs, how each input is normalised. Found on the device: the same where a kept term reads the input, else
+# DEAD; the inputs to sum over, in order; how many those are.
+ADDRESS = tl.constexpr(0)
+TARGET = tl.constexpr(1)
+SOURCE = tl.constexpr(2)
+NORM = tl.constexpr(3)
+KIND = tl.constexpr(4)
+ORDER = tl.constexpr(5)
+COUNT = tl.constexpr(6)
+ROWS = 7
+
+DEAD = tl.constexpr(-1)
+NONE = tl.constexpr(0)
+BATCH = tl.constexpr(1)
+
+# A program keeps up to 8 KiB of loads under way, to hide memory's latency: of one input, or, where such tiles would be
+# too few for a GPU of some 130 processors, of several inputs at once.
+_IN_FLIGHT, _SMALLEST_TILE = 8192, 2048
+_PROGRAMS = 512
+_CHANNELS = 128
+
+
+class Tiling(NamedTuple):
+    """The sides of (outer, C, inner) and of a tile; `unroll` inputs are read at once."""
+
+    outer: int
+    channels: int
+    inner: int
+    BO: int
+    BC: int
+    BI: int
+    unroll: int
+
+    @property
+    def tiles(self) -> int:
+        """T."""
+        return triton.cdiv(self.outer, self.BO) * triton.cdiv(self.inner, self.BI)
+
+    @property
+    def programs(self) -> int:
+        """Tiles of the whole tensor."""
+        return self.tiles * triton.cdiv(self.channels, self.BC)
+
+    @property
+    def sides(self) -> dict[str, Any]:
+        """What `tile` is told."""
+        sides: dict[str, Any] = self._asdict()
+        del sides["unroll"]
+        wide = self.outer * self.channels * self.inner + self.BO * self.BC * self.BI >= 2**31
+        return {**sides, "WIDE_INDEX": wide}
+
+
+def tiling_of(first: Tensor, layout: torch.memory_format, by_channel: bool) -> Tiling:
+    """Tiles for tensors like `first` (not empty) that are dense in `layout`."""
+    channels, inner = (first.shape[1], first.shape[2:].numel()) if by_channel else (1, first.numel())
+    if by_channel and layout == torch.channels_last:
+        inner = 1
+    outer = first.numel() // (channels * inner)
+    share = max(_SMALLEST_TILE, min(_IN_FLIGHT, first.numel() * first.element_size() // _PROGRAMS))
+    tile_bytes = 1 << (share.bit_length() - 1)
+    elements = tile_bytes // first.element_size()
+    BI = min(triton.next_power_of_2(inner), elements)
+    BC = min(triton.next_power_of_2(channels), _CHANNELS, elements) if inner == 1 else 1
+    BO = min(triton.next_power_of_2(outer), elements // (BC * BI))
+    return Tiling(outer, channels, inner, BO, BC, BI, _IN_FLIGHT // tile_bytes)
+
+
+@triton.jit
+def tile(
+    outer,
+    channels,
+    inner,
+    BO: tl.constexpr,
+    BC: tl.constexpr,
+    BI: tl.constexpr,
+    WIDE_INDEX: tl.constexpr,
+):
+    """This program's tile: (offsets of its elements, which of them exist, its channels [BC], its number among T)."""
+    channel_blocks = tl.cdiv(channels, BC)
+    inner_blocks = tl.cdiv(inner, BI)
+    block = tl.program_id(0)
+    if WIDE_INDEX:
+        block = block.to(tl.int64)
+    t = block // channel_blocks
+    o = ((t // inner_blocks) * BO + tl.arange(0, BO))[:, None, None]
+    c = (block % channel_blocks) * BC + tl.arange(0, BC)
+    i = ((t % inner_blocks) * BI + tl.arange(0, BI))[None, None, :]
+    offsets = (o * channels + c[None, :, None]) * inner + i
+    inside = (o < outer) & (c[None, :, None] < channels) & (i < inner)
+    return offsets, inside, c, t
+
+
+@triton.jit
+def elements_of(t, outer, inner, BO: tl.constexpr, BI: tl.constexpr):
+    """How many elements of a channel tile t holds."""
+    inner_blocks = tl.cdiv(inner, BI)
+    return tl.minimum(outer - (t // inner_blocks) * BO, BO) * tl.minimum(inner - (t % inner_blocks) * BI, BI)
+
+
+@triton.jit
+def over_channel(x):
+    """Sums of a tile over all but the channels, [BC]."""
+    return tl.sum(tl.sum(x, axis=2), axis=0)
+
+
+@triton.jit
+def row(table, length, NAME: tl.constexpr):
+    """Where a row of the table begins."""
+    return table + NAME * length
+
+
+@triton.jit
+def pointer(address, STORED: tl.constexpr, ALIGNED: tl.constexpr):
+    """An address from the table as a pointer. ALIGNED: all are multiples of 16 bytes, so that loads can be wide."""
+    start = address.to(tl.pointer_type(STORED))
+    if ALIGNED:
+        start = tl.multiple_of(start, 16)
+    return start
+
+
+@triton.jit
+def load_input(table, length, u, offsets, inside, STORED: tl.constexpr, WIDE: tl.constexpr, ALIGNED: tl.constexpr):
+    """The elements of input u at `offsets`, zero outside."""
+    x = pointer(tl.load(row(table, length, ADDRESS) + u), STORED, ALIGNED)
+    return widen(tl.load(x + offsets, inside, other=0.0), WIDE)
+
+
+@triton.jit
+def normalized(x, mean, rstd, u, c, channels, kind):
+    """A tile of input u as its norm asks for. mean and rstd [U, C]: None where no input has a norm; rows of inputs
+    without one are not read."""
+    if mean is None:
+        return x
+    known = (c < channels) & (kind != NONE)
+    m = tl.load(mean + u * channels + c, known, other=0.0)
+    r = tl.load(rstd + u * channels + c, known, other=1.0)
+    return (x - m[None, :, None]) * r[None, :, None]
