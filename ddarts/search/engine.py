@@ -19,7 +19,7 @@ from ddarts.runtime.run import Run, check_fits, kept_options, open_run
 from ddarts.runtime.schedule import cosine, set_learning_rate
 from ddarts.search import reach, results
 from ddarts.search.build import SearchData, Searcher, build
-from ddarts.search.discretise import ParseRule, mixing_array
+from ddarts.search.discretise import ParseRule, mixing_array, mixing_of
 from ddarts.search.iteration import ArchitectureReport, Batch, WeightReport
 from ddarts.supernet.network import frozen_statistics
 
@@ -147,7 +147,7 @@ class Engine:
     def _measure(self, kind: str) -> dict[str, Any]:
         """Accuracy of the network and of its discretised form, with the epoch's means: a row of the log; and α."""
         mixing = mixing_array(self.searcher.alphas)
-        whole, discretised = self.accuracy(), self.discretised_accuracy(mixing)
+        whole, discretised = self.accuracy(), self.discretised_accuracy()
         row = {
             **self.means.all(),
             **({"skipped_updates": self.iteration.scale.skipped} if self.iteration.scale.enabled else {}),
@@ -170,13 +170,14 @@ class Engine:
         self.searcher.network.train()
         return found
 
-    def discretised_accuracy(self, mixing: np.ndarray) -> EvalResult:
-        """Accuracy on the validation half of the network that σ(α) [L, E, K] would become, with the search's weights.
+    def discretised_accuracy(self) -> EvalResult:
+        """Accuracy on the validation half of the network that σ(α) would become, with the search's weights.
 
         Kept operations count fully, the others not at all. BN uses the statistics of each batch: the running ones
         belong to the mixture of all operations and say nothing about a network without most of them.
         """
-        weights = torch.ones(mixing.shape, device=self.searcher.device)
+        mixing = mixing_of(self.searcher.alphas)
+        weights = torch.ones_like(mixing)
         with frozen_statistics(self.searcher.network):
             return self._evaluate(weights, self.rule.kept(mixing))
 

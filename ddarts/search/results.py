@@ -16,7 +16,7 @@ from ddarts.runtime.files import atomic_write_bytes
 from ddarts.runtime.run import Run, data_options, shown_path
 from ddarts.runtime.rundir import mark_done
 from ddarts.search.build import Searcher
-from ddarts.search.discretise import ParseRule, mixing_array
+from ddarts.search.discretise import ParseRule, mixing_array, mixing_of
 from ddarts.supernet.alphas import Alphas
 
 _log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def finish(
 ) -> dict[str, Any]:
     """Write the genotype, say what was found and what to run next; returns the command's result."""
     name = run.run_dir.name
-    genotype, problems = rule.genotype(mixing_array(searcher.alphas), name, searcher.network.reductions)
+    genotype, problems = rule.genotype(mixing_of(searcher.alphas), name, searcher.network.reductions)
     path = None
     if genotype is not None:
         path = write(genotype, run.run_dir / "genotype.json", overwrite=True)
