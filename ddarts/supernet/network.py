@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ddarts.space.primitives import Space
 from ddarts.space.topology import default_reductions
+from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.reference import SearchCell
 
 STEM_MULTIPLIER = 3
+EXECUTIONS = {"reference": SearchCell, "fused": FusedCell}  # the same modules and function, executed otherwise
 States = tuple[Tensor, Tensor]
 
 
@@ -33,6 +35,7 @@ class SearchNetwork(nn.Module):
         steps: int = 4,
         multiplier: int = 4,
         reductions: Sequence[int] | None = None,
+        execution: str = "reference",
     ) -> None:
         super().__init__()
         self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
@@ -45,7 +48,7 @@ class SearchNetwork(nn.Module):
             channels *= 2 if reduction else 1
             after_reduction = index - 1 in self.reductions
             self.cells.append(
-                SearchCell(
+                EXECUTIONS[execution](
                     space,
                     steps,
                     multiplier,
