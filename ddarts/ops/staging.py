@@ -31,13 +31,14 @@ OPERATORS = {
 }
 
 
-def _run(op: str, device: torch.device, *arguments: Any) -> Any:
+def run(op: str, device: torch.device, *arguments: Any) -> Any:
+    """The chosen implementation itself: without checks, and without the way through torch.library."""
     return dispatch.pick(op, device.type)(*arguments)
 
 
 def _stage(x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], *rest: Any) -> tuple[Any, ...]:
     check_stage("stage", x, depthwise, pointwise, *rest[:-1])
-    return _run("stage", x.device, x, depthwise, pointwise, *rest)
+    return run("stage", x.device, x, depthwise, pointwise, *rest)
 
 
 def _stage_fake(
@@ -53,7 +54,7 @@ def _stage_fake(
 
 def _stage_backward(*arguments: Any) -> tuple[Any, ...]:
     _check_stage_backward(*arguments)
-    return _run("stage_backward", arguments[3].device, *arguments)
+    return run("stage_backward", arguments[3].device, *arguments)
 
 
 def _stage_backward_fake(
@@ -81,7 +82,7 @@ def _check_stage_backward(
 
 def _pools(x: Tensor, stride: int, eps: float) -> tuple[Tensor, ...]:
     check_pools(x, stride)
-    return _run("pools", x.device, x, stride, eps)
+    return run("pools", x.device, x, stride, eps)
 
 
 def _pools_fake(x: Tensor, stride: int, eps: float) -> tuple[Tensor, ...]:
@@ -93,7 +94,7 @@ def _pools_fake(x: Tensor, stride: int, eps: float) -> tuple[Tensor, ...]:
 
 def _pools_backward(grads: list[Tensor], most: Tensor, *rest: Any) -> Tensor:
     check_pools_backward(grads, most, *rest)
-    return _run("pools_backward", most.device, grads, most, *rest)
+    return run("pools_backward", most.device, grads, most, *rest)
 
 
 def _pools_backward_fake(grads: list[Tensor], most: Tensor, *rest: Any) -> Tensor:
@@ -104,7 +105,7 @@ def _pools_backward_fake(grads: list[Tensor], most: Tensor, *rest: Any) -> Tenso
 
 def _sums(grad: Tensor, inputs: list[Tensor], *rest: Any) -> tuple[Tensor, Tensor]:
     check_sums(grad, inputs, *rest)
-    return _run("channel_sums", grad.device, grad, inputs, *rest)
+    return run("channel_sums", grad.device, grad, inputs, *rest)
 
 
 def _sums_fake(grad: Tensor, inputs: list[Tensor], *rest: Any) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,7 @@ class SearchNetwork(nn.Module):
     """Maps images [N, 3, H, W] and mixing weights [L, E, K] to logits [N, classes].
 
     The mixing weights are an input, not parameters: who updates them is the search's business.
+    `execution` says how cells are computed (EXECUTIONS); the function, parameters and state dictionaries are the same.
     Cells at `reductions` (default ⌊L/3⌋ and ⌊2L/3⌋) halve the resolution and double the channels.
     """
 
@@ -38,6 +39,7 @@ class SearchNetwork(nn.Module):
         execution: str = "reference",
     ) -> None:
         super().__init__()
+        self.execution = execution
         self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
         width = STEM_MULTIPLIER * init_channels
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
