@@ -131,9 +131,7 @@ class Backward:
         for s, kind in enumerate(SECOND):
             mean, rstd = (v[:, inner + s].contiguous() for v in (visit.mean, visit.rstd))
             stage = (visit.first[s], [depthwise[cut + s]], [pointwise[cut + s]], [kind.dilation], 1, mean, rstd, need)
-            dz, *own, sums = self._run(
-                "stage_backward", grads, [visit.second[s]], of[kind.operation][None], *stage
-            )
+            dz, *own, sums = self._run("stage_backward", grads, [visit.second[s]], of[kind.operation][None], *stage)
             count = dz[0].numel() // max(1, dz.shape[-1])
             slopes += dz.unbind(0)
             pair = (sums[:, 0], sums[:, 1]) if self.batch else None
@@ -159,9 +157,7 @@ class Backward:
         lines = torch.cat([both[:, :, 0], both[:, :, 1:].sum(1)], dim=1)
         shape = visit.state.shape[1:3]
         kept = (visit.most, visit.average, visit.index)
-        return images(
-            self._run("pools_backward", grads, *kept, lines, *shape, self.plan.stride(state))
-        )
+        return images(self._run("pools_backward", grads, *kept, lines, *shape, self.plan.stride(state)))
 
     def _reduce(self, state: int, grads: list[Tensor], lines: Tensor) -> Tensor:
         visit, weights = self.visits[state], [w[self.plan.rows(state)] for w in self.stacks.reduce]

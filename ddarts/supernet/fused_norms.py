@@ -55,9 +55,7 @@ class Norms:
         torch._foreach_add_([module.num_batches_tracked for module in self.modules], 1)
 
 
-def coefficients(
-    scale: Tensor, mean: Tensor, rstd: Tensor, sums: tuple[Tensor, Tensor] | None, count: int
-) -> Tensor:
+def coefficients(scale: Tensor, mean: Tensor, rstd: Tensor, sums: tuple[Tensor, Tensor] | None, count: int) -> Tensor:
     """BN's backward for ŷ = (y - mean)·rstd as dy = c[0]·g + c[1]·y + c[2], all [..., C] → c [..., 3, C].
 
     scale: the gradient of ŷ is scale·g. sums: Σ g and Σ g·ŷ over `count` values; None: the statistics are constants.

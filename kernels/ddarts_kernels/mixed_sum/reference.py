@@ -142,9 +142,7 @@ def _normalized(x: Tensor, u: int, norm: Sequence[int], mean: Tensor | None, rst
     return (x - _channels(mean[u], x)) * _channels(rstd[u], x)
 
 
-def _through(
-    slope: Tensor, x: Tensor, u: int, norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
-) -> Tensor:
+def _through(slope: Tensor, x: Tensor, u: int, norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None) -> Tensor:
     """The gradient of <slope, z[u]> in x[u]."""
     if norm[u] == Norm.NONE:
         return slope

@@ -34,9 +34,7 @@ def forward(
     """
     wide = accumulation_dtype(x.dtype)
     u = normalized(x.to(wide), mean, rstd).relu()
-    y = [
-        _stage(u, d.to(wide), p.to(wide), a, stride) for d, p, a in zip(depthwise, pointwise, dilation, strict=True)
-    ]
+    y = [_stage(u, d.to(wide), p.to(wide), a, stride) for d, p, a in zip(depthwise, pointwise, dilation, strict=True)]
     found = [statistics(v, eps, groups=1) for v in y]
     return [like(v, x) for v in y], torch.stack([m for m, _ in found]), torch.stack([r for _, r in found])
 

@@ -34,9 +34,7 @@ def rows(method: int, steps: int, operations: int) -> int:
     return edges * (min(OPERATIONS_PER_EDGE, operations) if method == Method.THRESHOLD_EDGE else operations)
 
 
-def threshold(
-    alphas: Tensor, steps: int, method: int, threshold: float, logits: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Mixing weights [S, E, K] (logits: σ is applied) → (keep, table, counts).
 
     keep: bool [S, E, K], what stays. table: int32 [S, R, 3], a row (node, source, operation) for every operation that
