@@ -6,6 +6,7 @@ Legend: E edges, S kinds of kernel, X inputs, N images, H, W pixels (h, w after 
 node; pixels are stored channels last, [..., H, W, C].
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,8 +49,8 @@ def _stage_fake(
     _, images, height, width, channels = x.shape
     edges = depthwise[0].shape[0]
     shape = (edges, images, pooled(height, stride), pooled(width, stride), channels)
-    found = [_wide(x, (len(depthwise), edges, channels)) for _ in range(2)]
-    return [x.new_empty(shape) for _ in depthwise], *found
+    mean, rstd = (_wide(x, (len(depthwise), edges, channels)) for _ in range(2))
+    return [x.new_empty(shape) for _ in depthwise], mean, rstd
 
 
 def _stage_backward(*arguments: Any) -> tuple[Any, ...]:
@@ -68,9 +69,8 @@ def _stage_backward_fake(
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
     _check_stage_backward(grads, y, coefficients, x, depthwise, pointwise, *rest)
     *_, mean, _, need_weights = rest
-    wanted = (depthwise, pointwise) if need_weights else ((), ())
-    weights = [[d.new_empty(d.shape) for d in group] for group in wanted]
-    return x.new_empty(x.shape), *weights, _wide(x, (0,) if mean is None else (x.shape[0], 2, x.shape[4]))
+    taps, mixes = ([w.new_empty(w.shape) for w in group if need_weights] for group in (depthwise, pointwise))
+    return x.new_empty(x.shape), taps, mixes, _wide(x, (0,) if mean is None else (x.shape[0], 2, x.shape[4]))
 
 
 def _check_stage_backward(
@@ -120,7 +120,7 @@ def _wide(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _register() -> None:
     schema.define_all()
-    functions = {
+    functions: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         "stage": (_stage, _stage_fake),
         "stage_backward": (_stage_backward, _stage_backward_fake),
         "pools": (_pools, _pools_fake),

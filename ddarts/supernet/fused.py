@@ -74,7 +74,9 @@ class FusedCell(SearchCell):
         registered a second time."""
         operations = self.plan.operations
         rows = rows_by_source(self.steps)
-        edges = [{name: self._operation(row, k) for k, name in enumerate(operations)} for row in rows]
+        edges: list[dict[str, Any]] = [
+            {name: self._operation(row, k) for k, name in enumerate(operations)} for row in rows
+        ]
         self._others = [[edge[name] for name in self.plan.others] for edge in edges]
         self._depthwise = [[edge[kind.operation].op[kind.place] for edge in edges] for kind in STAGES]
         self._pointwise = [[edge[kind.operation].op[kind.place + 1] for edge in edges] for kind in STAGES]
@@ -82,8 +84,9 @@ class FusedCell(SearchCell):
         self._reduce = [[skip.conv_1 for skip in strided], [skip.conv_2 for skip in strided]] if strided else []
         self._cache: tuple[list[tuple[int, int]], list[Tensor]] = [], []
         lines = [line for edge in edges for line in (*(_norm(name, edge[name]) for name in operations), *_inner(edge))]
-        places = [place for place, norm in enumerate(lines) if norm is not None]
-        self.norms = Norms([lines[place] for place in places], places, (len(edges), len(operations) + len(SECOND)))
+        found = [(place, norm) for place, norm in enumerate(lines) if norm is not None]
+        shape = len(edges), len(operations) + len(SECOND)
+        self.norms = Norms([norm for _, norm in found], [place for place, _ in found], shape)
 
     def _stacks(self) -> list[Tensor]:
         """The parameters of all edges, stacked; without gradients, those of the last call while no one has changed."""
@@ -128,7 +131,8 @@ class _Differentiable(torch.autograd.Function):
         mixing = torch.cat(found.mixing) if wanted.mixing else None
         if not wanted.parameters:
             return None, None, *found.states, mixing, *[None] * (len(flags) - INPUTS - 1)
-        parameters = [torch.cat(slices) for g in (found.depthwise, found.pointwise, found.reduce) for slices in zip(*g)]
+        groups = found.depthwise, found.pointwise, found.reduce
+        parameters = [torch.cat(slices) for group in groups for slices in zip(*group, strict=True)]
         return None, None, *found.states, mixing, *parameters, *others.gradients
 
 
@@ -147,11 +151,12 @@ def _flat(visit: Visit) -> list[Tensor | None]:
 
 
 def _visit(saved: Sequence[Tensor], other: Sequence[Sequence[Tensor]]) -> Visit:
-    cut = 4 + len(FIRST)
-    return Visit(*saved[:4], saved[4:cut], saved[cut : cut + len(SECOND)], *saved[cut + len(SECOND) :], other)
+    state, most, average, index, *stages, reduced, mean, rstd = saved
+    first, second = stages[: len(FIRST)], stages[len(FIRST) :]
+    return Visit(state, most, average, index, first, second, reduced, mean, rstd, other)
 
 
-def _norm(name: str, module: Any) -> nn.Module | None:
+def _norm(name: str, module: Any) -> nn.BatchNorm2d | None:
     """The BN that an operation ends in, if it is fused and has one."""
     if name in (MAX, AVERAGE):
         return module[1]
@@ -160,6 +165,6 @@ def _norm(name: str, module: Any) -> nn.Module | None:
     return module.op[-1] if name in FUSED else None
 
 
-def _inner(edge: dict[str, Any]) -> list[nn.Module]:
+def _inner(edge: dict[str, Any]) -> list[nn.BatchNorm2d]:
     """The BN between the two stages of the separable convolutions."""
     return [edge[kind.operation].op[kind.place - 2] for kind in SECOND]

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from ddarts.ops.staging import run
-from ddarts.space.topology import INPUTS, node_edges, nodes
+from ddarts.space.topology import INPUTS, node_edges
 from ddarts.supernet import fused_reduce
 from ddarts.supernet.fused_forward import terms
 from ddarts.supernet.fused_norms import coefficients
 from ddarts.supernet.fused_plan import AVERAGE, FIRST, MAX, SECOND, SKIP, CellPlan, Stacks, Visit, images, pixels
 
-# (state's number, for each operation that is not fused the gradients of its e outputs, whether parameters need gradients) →
-# gradient of the state, images
+# (state's number, for each operation that is not fused the gradients of its e outputs, whether parameters need
+# gradients) → gradient of the state, images
 Others = Callable[[int, list[list[Tensor]], bool], Tensor]
 
 
@@ -116,53 +116,64 @@ class Backward:
             parts = [images(g) for g in grads] + parts
             factors = of[SKIP][:, 0, 0]
         else:
-            parts.append(self._reduce(state, grads, of[SKIP]))
+            parts.append(self._reduce(state, grads, visit.reduced, of[SKIP]))
         if plan.others:
-            slopes = [[c[0, :, None, None] * images(g) for c, g in zip(of[name], grads)] for name in plan.others]
+            slopes = [
+                [c[0, :, None, None] * images(g) for c, g in zip(of[name], grads, strict=True)] for name in plan.others
+            ]
             parts.append(self.others(state, slopes, self.wanted.parameters))
         return parts, factors
 
     def _stages(self, state: int, grads: list[Tensor], of: dict[str, Tensor]) -> Tensor:
-        plan, visit, rows, inner = self.plan, self.visits[state], self.plan.rows(state), len(self.plan.operations)
-        depthwise, pointwise = ([w[rows] for w in g] for g in (self.stacks.depthwise, self.stacks.pointwise))
-        need, cut = self.wanted.parameters, len(FIRST)
-        slopes, lines = [], []
-        ends: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for s, kind in enumerate(SECOND):
-            mean, rstd = (v[:, inner + s].contiguous() for v in (visit.mean, visit.rstd))
-            stage = (visit.first[s], [depthwise[cut + s]], [pointwise[cut + s]], [kind.dilation], 1, mean, rstd, need)
-            dz, *own, sums = self._run("stage_backward", grads, [visit.second[s]], of[kind.operation][None], *stage)
-            count = dz[0].numel() // max(1, dz.shape[-1])
-            slopes += dz.unbind(0)
-            pair = (sums[:, 0], sums[:, 1]) if self.batch else None
-            lines.append(coefficients(torch.ones_like(rstd), mean, rstd, pair, count))
-            for target, value in zip(ends, own, strict=True):
-                target.extend(value)
+        visit, cut = self.visits[state], len(FIRST)
+        slopes, lines, *late = self._second(state, grads, of)
         for kind in FIRST[len(SECOND) :]:
             slopes += grads
             lines.append(of[kind.operation])
-        stage = (visit.state[None], depthwise[:cut], pointwise[:cut], [kind.dilation for kind in FIRST])
-        dx, *own, _ = self._run(
-            "stage_backward",
-            *(slopes, visit.first, torch.stack(lines), *stage, plan.stride(state), None, None, need),
-        )
+        depthwise, pointwise = ([w[self.plan.rows(state)] for w in group[:cut]] for group in self.stacks[:2])
+        dilation, need = [kind.dilation for kind in FIRST], self.wanted.parameters
+        stage = (visit.state[None], depthwise, pointwise, dilation, self.plan.stride(state), None, None, need)
+        dx, *own, _ = self._run("stage_backward", slopes, visit.first, torch.stack(lines), *stage)
         if need:
-            self.found.depthwise.insert(0, [*own[0], *ends[0]])
-            self.found.pointwise.insert(0, [*own[1], *ends[1]])
+            for found, early, rest in zip((self.found.depthwise, self.found.pointwise), own, late, strict=True):
+                found.insert(0, [*early, *rest])
         return images(dx[0])
+
+    def _second(
+        self, state: int, grads: list[Tensor], of: dict[str, Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Through the second stages of the separable convolutions and the BN in front of them: gradients of the first
+        stages' outputs [N, h, w, C] with their coefficients [e, 3, C], and gradients of the parameters."""
+        visit, inner, cut = self.visits[state], len(self.plan.operations), len(FIRST)
+        slopes: list[Tensor] = []
+        lines, depthwise, pointwise = [], [], []
+        for s, kind in enumerate(SECOND):
+            mean, rstd = (table[:, inner + s].contiguous() for table in (visit.mean, visit.rstd))
+            weights = [[group[cut + s][self.plan.rows(state)]] for group in self.stacks[:2]]
+            stage = (visit.first[s], *weights, [kind.dilation], 1, mean, rstd, self.wanted.parameters)
+            ends = [visit.second[s]], of[kind.operation][None]
+            dz, taps, mixes, sums = self._run("stage_backward", grads, *ends, *stage)
+            slopes += dz.unbind(0)
+            pair = (sums[:, 0], sums[:, 1]) if self.batch else None
+            count = dz[0].numel() // max(1, dz.shape[-1])
+            lines.append(coefficients(torch.ones_like(rstd), mean, rstd, pair, count))
+            depthwise += taps
+            pointwise += mixes
+        return slopes, lines, depthwise, pointwise
 
     def _pools(self, state: int, grads: list[Tensor], of: dict[str, Tensor]) -> Tensor:
         visit = self.visits[state]
         both = torch.stack([of[MAX], of[AVERAGE]])  # [2, e, 3, C]; the edges share the pools and their statistics
         lines = torch.cat([both[:, :, 0], both[:, :, 1:].sum(1)], dim=1)
-        shape = visit.state.shape[1:3]
-        kept = (visit.most, visit.average, visit.index)
-        return images(self._run("pools_backward", grads, *kept, lines, *shape, self.plan.stride(state)))
+        _, height, width, _ = visit.state.shape
+        pools = (visit.most, visit.average, visit.index)
+        return images(self._run("pools_backward", grads, *pools, lines, height, width, self.plan.stride(state)))
 
-    def _reduce(self, state: int, grads: list[Tensor], lines: Tensor) -> Tensor:
-        visit, weights = self.visits[state], [w[self.plan.rows(state)] for w in self.stacks.reduce]
-        need = self.wanted.parameters
-        dx, own = fused_reduce.backward(grads, visit.reduced, lines, visit.state, weights, need)
-        if need:
+    def _reduce(self, state: int, grads: list[Tensor], reduced: Tensor, lines: Tensor) -> Tensor:
+        weights = [w[self.plan.rows(state)] for w in self.stacks.reduce]
+        dx, own = fused_reduce.backward(
+            grads, reduced, lines, self.visits[state].state, weights, self.wanted.parameters
+        )
+        if self.wanted.parameters:
             self.found.reduce.insert(0, own)
         return images(dx)

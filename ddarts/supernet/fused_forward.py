@@ -1,6 +1,7 @@
 """A cell's forward pass by source state. Legend: see fused_plan.py; T lines of a node's sum, its edges times K."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -28,13 +29,15 @@ def forward(
     """Both input states [N, C, H, W] and mixing weights [E, K] (edges as α has them) → the cell's output images and
     the visits of all states that edges leave. given: BN statistics [E, K + 2, C]; None: those of the batch.
     keep: whether a backward pass may follow; without, what no node reads is freed at once."""
-    states, visits, outputs = [pixels(x) for x in inputs], [], []
+    states = [pixels(x) for x in inputs]
+    visits: list[Visit] = []
+    outputs: list[list[Sequence[Tensor]]] = []
     for source in range(plan.states - 1):
         if source >= INPUTS:
             states.append(_node(plan, source, visits, outputs, weights, given is None, eps))
         visit = _visit(plan, source, states[source], stacks, given, others, eps)
         outputs.append(plan.outputs(source, visit))
-        visits.append(visit if keep else visit._replace(first=(), second=(), index=visit.most))
+        visits.append(visit if keep else replace(visit, first=(), second=(), index=visit.most))
     states.append(_node(plan, nodes(plan.steps)[-1], visits, outputs, weights, given is None, eps))
     return images(torch.cat(states[-plan.multiplier :], dim=3)), visits
 
@@ -83,13 +86,13 @@ def _visit(
     skips = [w[rows] for w in stacks.reduce] if stride > 1 else []
     reduced, *skipped = fused_reduce.forward(x, skips, eps) if skips else (None, None, None)
     if given is None:
-        tables = [
+        mean, rstd = (
             _table(plan, pooled[i], skipped[i], [found[i][0] for found in closed], opened[i], neutral)
             for i, neutral in enumerate((0.0, 1.0))
-        ]
+        )
     else:
-        tables = [v[rows] for v in given]
-    return Visit(x, most, average, index, first, second, reduced, *tables, others(source, x))
+        mean, rstd = (v[rows] for v in given)
+    return Visit(x, most, average, index, first, second, reduced, mean, rstd, others(source, x))
 
 
 def _table(

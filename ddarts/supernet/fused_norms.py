@@ -28,7 +28,7 @@ class Norms:
 
     def given(self) -> tuple[Tensor, Tensor]:
         """The running statistics as a table: mean and rstd, 0 and 1 where there is no BN."""
-        rows = torch.tensor(self.places, device=self.modules[0].running_mean.device)
+        rows = torch.tensor(self.places, device=next(self.modules[0].buffers()).device)
         found = []
         for name, neutral in (("running_mean", 0.0), ("running_var", 1.0)):
             values = torch.stack([getattr(module, name) for module in self.modules])
@@ -51,8 +51,8 @@ class Norms:
         for name, table in (("running_mean", mean), ("running_var", variance)):
             lines = table.flatten(0, 1).unbind(0)
             running = [getattr(module, name) for module in self.modules]
-            torch._foreach_lerp_(running, [lines[place] for place in self.places], first.momentum)
-        torch._foreach_add_([module.num_batches_tracked for module in self.modules], 1)
+            torch._foreach_lerp_(running, [lines[place] for place in self.places], float(first.momentum or 0))
+        torch._foreach_add_([n for module in self.modules if (n := module.num_batches_tracked) is not None], 1)
 
 
 def coefficients(scale: Tensor, mean: Tensor, rstd: Tensor, sums: tuple[Tensor, Tensor] | None, count: int) -> Tensor:

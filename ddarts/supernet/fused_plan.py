@@ -46,7 +46,8 @@ class Stacks(NamedTuple):
     reduce: Sequence[Tensor]
 
 
-class Visit(NamedTuple):
+@dataclass(frozen=True)
+class Visit:
     """A state [N, H, W, C] and all that its edges read of it.
 
     most, average, index: the pools [N, h, w, C] and where the maxima lie. first, second: what the stages FIRST and
