@@ -36,6 +36,7 @@ def node_edges(node: int) -> slice:
     return slice(first, first + node)
 
 
+@cache
 def targets(source: int, steps: int) -> range:
     """The nodes that state `source` has an edge to."""
     return range(max(source + 1, INPUTS), steps + INPUTS)

@@ -22,6 +22,8 @@ class OtherOperations:
 
     def forward(self, source: int, state: Tensor) -> list[list[Tensor]]:
         """State [N, H, W, C] → for each operation its e outputs, images; what backward needs is kept if `record`."""
+        if not self.plan.others:
+            return []
         leaf = images(state).detach().requires_grad_(self.record)
         branches = self.branches[self.plan.rows(source)]
         with torch.set_grad_enabled(self.record):

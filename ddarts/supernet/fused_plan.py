@@ -7,6 +7,7 @@ same memory as torch's modules see it, [..., C, H, W].
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ class CellPlan:
     multiplier: int
     reduction: bool
 
-    @property
+    @cached_property
     def others(self) -> tuple[str, ...]:
         return tuple(name for name in self.operations if name not in FUSED)
 
@@ -96,8 +97,12 @@ class CellPlan:
 
     def rows(self, source: int) -> slice:
         """Where these edges stand among all."""
-        ends = list(accumulate(len(self.targets(state)) for state in range(source + 1)))
-        return slice(ends[-1] - len(self.targets(source)), ends[-1])
+        return self._rows[source]
+
+    @cached_property
+    def _rows(self) -> list[slice]:
+        counts = [len(self.targets(source)) for source in range(self.states - 1)]
+        return [slice(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]
 
     def norms(self, source: int, batch: bool) -> list[int]:
         """How the K operations on an edge from this state are normalised, for mixed_sum."""
