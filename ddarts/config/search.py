@@ -37,9 +37,8 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     multiplier: int = option(4, "how many of a cell's last nodes make its output", minimum=1, maximum=MAX_STEPS)
     supernet: str = option(
         "auto",
-        "implementation of the search network",
+        "implementation of the search network; auto takes the fused one where it is faster",
         choices=("auto", "reference", "fused"),
-        unavailable={"fused": "use --supernet auto or reference"},
     )
     arch_baseline: str | None = option(None, "handcrafted architecture to start from", unavailable={"*": _BASELINE})
     pretrain_epochs: int = option(5, "epochs on weights alone before a search from a baseline", minimum=0)
@@ -91,6 +90,8 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             lowest, highest = getattr(self, f"{name}_min"), getattr(self, name)
             if lowest > highest:
                 yield f"--{name}_min {lowest}: must be at most --{name}, which is {highest}"
+        if self.supernet == "fused" and (self.amp or self.precision in ("bf16", "fp16")):
+            yield "--supernet fused: computes in fp32 only; leave it out, or --amp and --precision"
         if self.multiplier > self.steps:
             yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
         if self.single_level and self.recipe == "official":

@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
-    for home in ("weighted", "thresholding"):  # registers the operators before anything asks about them
+    for home in ("weighted", "staging", "thresholding"):  # registers the operators before anything asks about them
         importlib.import_module(f"ddarts.ops.{home}")
     value = getattr(importlib.import_module(f"ddarts.ops.{_HOMES[name]}"), name)
     globals()[name] = value

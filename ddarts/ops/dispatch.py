@@ -147,9 +147,9 @@ def pick(op: str, device: str) -> Callable[..., Any]:
         return known[choice].function
     for backend in FASTEST_FIRST:
         found = known.get(backend)
-        if found is None or (found.devices is not None and device not in found.devices) or problem(backend):
+        if found is None or (found.devices is not None and device not in found.devices):
             continue
-        if backend == "triton" and device == "cpu":  # its interpreter is for tests
+        if (backend == "triton" and device == "cpu") or problem(backend):  # Triton's interpreter is for tests
             continue
         _announce(backend, device)
         return found.function

@@ -15,6 +15,7 @@ SCHEMAS = {
         f"(Tensor grad, Tensor[] inputs, Tensor weights, {_TERMS}, int[] wanted, bool need_weights)"
         " -> (Tensor[], Tensor)"
     ),
+    "channel_sums": "(Tensor grad, Tensor[] inputs, int[] norm, Tensor? mean, Tensor? rstd) -> (Tensor, Tensor)",
     "stage": (
         "(Tensor x, Tensor[] depthwise, Tensor[] pointwise, int[] dilation, int stride, Tensor? mean, Tensor? rstd,"
         " float eps) -> (Tensor[], Tensor, Tensor)"

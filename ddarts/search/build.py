@@ -18,6 +18,7 @@ from ddarts.search.recipes import RECIPES, LossWeights
 from ddarts.space.primitives import DDARTS, Space
 from ddarts.space.topology import num_edges
 from ddarts.supernet.alphas import Alphas
+from ddarts.supernet.execution import choose
 from ddarts.supernet.network import SearchNetwork
 from ddarts.supernet.weights import load_search_weights
 
@@ -79,6 +80,7 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
         layers=config.layers,
         steps=config.steps,
         multiplier=config.multiplier,
+        execution=choose(config.supernet, device, precision),
     )
     if config.init_from:
         load_search_weights(network, config.init_from)

@@ -36,6 +36,17 @@ def node_edges(node: int) -> slice:
     return slice(first, first + node)
 
 
+@cache
+def targets(source: int, steps: int) -> range:
+    """The nodes that state `source` has an edge to."""
+    return range(max(source + 1, INPUTS), steps + INPUTS)
+
+
+def rows_by_source(steps: int) -> tuple[int, ...]:
+    """Rows of all edges, sorted by source, then by target."""
+    return tuple(edge_index(to, source) for source in range(steps + INPUTS - 1) for to in targets(source, steps))
+
+
 def steps_of(num_rows: int) -> int:
     """Steps of a cell with `num_rows` edges; ValueError when no cell has that many."""
     steps = 0

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ddarts.space.primitives import Space
 from ddarts.space.topology import default_reductions
+from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.reference import SearchCell
 
 STEM_MULTIPLIER = 3
+EXECUTIONS = {"reference": SearchCell, "fused": FusedCell}  # the same modules and function, executed otherwise
 States = tuple[Tensor, Tensor]
 
 
@@ -20,6 +22,7 @@ class SearchNetwork(nn.Module):
     """Maps images [N, 3, H, W] and mixing weights [L, E, K] to logits [N, classes].
 
     The mixing weights are an input, not parameters: who updates them is the search's business.
+    `execution` says how cells are computed (EXECUTIONS); the function, parameters and state dictionaries are the same.
     Cells at `reductions` (default ⌊L/3⌋ and ⌊2L/3⌋) halve the resolution and double the channels.
     """
 
@@ -33,8 +36,10 @@ class SearchNetwork(nn.Module):
         steps: int = 4,
         multiplier: int = 4,
         reductions: Sequence[int] | None = None,
+        execution: str = "reference",
     ) -> None:
         super().__init__()
+        self.execution = execution
         self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
         width = STEM_MULTIPLIER * init_channels
         self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
@@ -45,7 +50,7 @@ class SearchNetwork(nn.Module):
             channels *= 2 if reduction else 1
             after_reduction = index - 1 in self.reductions
             self.cells.append(
-                SearchCell(
+                EXECUTIONS[execution](
                     space,
                     steps,
                     multiplier,

@@ -96,6 +96,16 @@ def backward(
     return grad_inputs, grad_weights.to(weights.dtype)
 
 
+def sums(
+    grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """All that the gradients of out = sum_u w[u] z[u] need, in one pass: sum grad, [C], and sum grad z[u], [U, C]
+    (inputs [N, C, ...])."""
+    slope = grad.to(accumulation_dtype(grad.dtype))
+    dots = [_sum(slope * _normalized(x.to(slope.dtype), u, norm, mean, rstd)) for u, x in enumerate(inputs)]
+    return _sum(slope), torch.stack(dots)
+
+
 def _values(weights: Tensor, logits: bool, wide: torch.dtype) -> Tensor:
     values = weights.to(wide)
     return values.sigmoid() if logits else values

@@ -69,12 +69,9 @@ def backward(
         g = torch.stack([v.to(wide) for v in grads[s * edges : (s + 1) * edges]])
         c = coefficients[s].to(wide)[:, :, None, None, None]
         dy = c[:, 0] * g + c[:, 1] * y[s].to(wide) + c[:, 2]
-        with torch.enable_grad():
-            leaves = [v.detach().requires_grad_() for v in (z, d.to(wide), p.to(wide))]
-            out = _stage(leaves[0].relu(), leaves[1], leaves[2], a, stride)
-        found = torch.autograd.grad(out, leaves if need_weights else leaves[:1], dy)
-        dz += found[0]
-        for target, value, reference in zip(weights, found[1:], (d, p), strict=False):
+        du, *found = _stage_backward(dy, z.relu(), d.to(wide), p.to(wide), a, stride, need_weights)
+        dz += torch.ops.aten.threshold_backward(du, z, 0)
+        for target, value, reference in zip(weights, found, (d, p), strict=False):
             target.append(like(value, reference))
     if mean is None:
         return like(dz, x), *weights, dz.new_empty(0)
@@ -84,12 +81,41 @@ def backward(
 
 def _stage(u: Tensor, depthwise: Tensor, pointwise: Tensor, dilation: int, stride: int) -> Tensor:
     """[X, N, H, W, C] → [E, N, h, w, C]."""
-    edges, kernel, _, channels = depthwise.shape
-    images = u.expand(edges, *u.shape[1:]).permute(0, 1, 4, 2, 3)
+    images = _images(u, len(depthwise))
+    return torch.stack([_convolved(images[e], d, dilation, stride) @ pointwise[e] for e, d in enumerate(depthwise)])
+
+
+def _stage_backward(
+    dy: Tensor, u: Tensor, depthwise: Tensor, pointwise: Tensor, dilation: int, stride: int, need_weights: bool
+) -> tuple[Tensor, ...]:
+    """Gradients of u, summed over the edges that read it, and (need_weights) of depthwise and pointwise. Written
+    without autograd, which an operator's implementation cannot count on."""
+    images, padding, channels = _images(u, len(depthwise)), dilation * (depthwise.shape[1] // 2), u.shape[-1]
+    found = []
+    for e, d in enumerate(depthwise):
+        geometry = ([stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], channels, [True, need_weights, False])
+        middle = (dy[e] @ pointwise[e].T).permute(0, 3, 1, 2)
+        du, taps, _ = torch.ops.aten.convolution_backward(middle, images[e], _taps(d), None, *geometry)
+        found.append([du.permute(0, 2, 3, 1)])
+        if need_weights:
+            inner = _convolved(images[e], d, dilation, stride)
+            found[-1] += [taps[:, 0].permute(1, 2, 0), inner.flatten(0, 2).T @ dy[e].flatten(0, 2)]
+    du, *weights = (torch.stack(values) for values in zip(*found, strict=True))
+    return du.sum(0, keepdim=True) if len(u) == 1 else du, *weights
+
+
+def _images(u: Tensor, edges: int) -> Tensor:
+    """[X, N, H, W, C] → [E, N, C, H, W]."""
+    return u.expand(edges, *u.shape[1:]).permute(0, 1, 4, 2, 3)
+
+
+def _convolved(images: Tensor, depthwise: Tensor, dilation: int, stride: int) -> Tensor:
+    """[N, C, H, W] → [N, h, w, C]."""
+    kernel, channels = depthwise.shape[1:]
     padding = dilation * (kernel // 2)
-    out = []
-    for e in range(edges):
-        taps = depthwise[e].permute(2, 0, 1)[:, None]
-        z = F.conv2d(images[e], taps, None, stride, padding, dilation, channels)
-        out.append(z.permute(0, 2, 3, 1) @ pointwise[e])
-    return torch.stack(out)
+    return F.conv2d(images, _taps(depthwise), None, stride, padding, dilation, channels).permute(0, 2, 3, 1)
+
+
+def _taps(depthwise: Tensor) -> Tensor:
+    """[K, K, C] → [C, 1, K, K]."""
+    return depthwise.permute(2, 0, 1)[:, None]

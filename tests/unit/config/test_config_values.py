@@ -66,7 +66,7 @@ REFUSED = [
     (SearchConfig, "engine", "deepspeed", "use --engine torch"),
     (SearchConfig, "ds_config", "z.json", "use --engine torch"),
     (SearchConfig, "loader", "dali", "resident or torchvision"),
-    (SearchConfig, "supernet", "fused", "use --supernet"),
+    (SearchConfig, "supernet", "fast", "auto, reference or fused"),
     (SearchConfig, "arch_baseline", "ResNet18", "leave it out"),
     (TrainConfig, "drop_path_prob", "1", "below 1"),
     (TrainConfig, "label_smooth", "1", "below 1"),

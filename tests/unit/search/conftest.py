@@ -41,12 +41,12 @@ def recorded() -> Recorded:
     return Recorded()
 
 
-@pytest.fixture
-def build(recorded):
+@pytest.fixture(params=["reference", "fused"])
+def build(recorded, request):
     """build(recipe, **options): the recorded network with α, optimizers and an Iteration in that recipe."""
 
-    def make(recipe: str, **options) -> SimpleNamespace:
-        network = SearchNetwork(DDARTS, num_classes=10, init_channels=4, layers=CELLS).double()
+    def make(recipe: str, execution: str = request.param, **options) -> SimpleNamespace:
+        network = SearchNetwork(DDARTS, num_classes=10, init_channels=4, layers=CELLS, execution=execution).double()
         load_published(network, recorded.state_dict())
         alphas = Alphas(range(CELLS), 14, 7).double()
         with torch.no_grad():

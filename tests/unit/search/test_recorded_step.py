@@ -84,7 +84,7 @@ def test_official_iteration_c(build, recorded):
 
 def test_official_matches_retained_graph_backwards_for_three_iterations(build, recorded):
     case = build("official", ablation=False)
-    naive = PublishedLoop(build("official").network, recorded.cells("alphas_before"))
+    naive = PublishedLoop(build("official", execution="reference").network, recorded.cells("alphas_before"))
     state = case.iteration.alpha_optimizer.state[case.alphas.logits]
     for step, (valid, train) in enumerate([(recorded.valid, recorded.train), (recorded.train, recorded.valid)] * 2):
         if step == 3:

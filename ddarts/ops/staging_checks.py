@@ -1,0 +1,144 @@
+"""What the stage and pooling operators refuse, in one line that names the argument.
+
+Legend: E edges, S kinds of kernel, X inputs, N images, H, W pixels (h, w after the stride), K kernel size, C channels,
+U inputs of a node.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from ddarts_kernels.layout import accumulation_dtype
+from torch import Tensor
+
+from ddarts.ops.weighted_checks import FLOATS
+
+
+def pooled(size: int, stride: int) -> int:
+    """h of H: what a kernel with padding that keeps the size at stride 1 leaves."""
+    return (size - 1) // stride + 1
+
+
+def check_stage(
+    op: str,
+    x: Tensor,
+    depthwise: Sequence[Tensor],
+    pointwise: Sequence[Tensor],
+    dilation: Sequence[int],
+    stride: int,
+    mean: Tensor | None,
+    rstd: Tensor | None,
+) -> None:
+    """ValueError names what does not fit."""
+    _check_state(op, "x", x, 5, "[X, N, H, W, C]")
+    _check_stride(op, stride)
+    kinds = len(depthwise)
+    if not kinds or len(pointwise) != kinds or len(dilation) != kinds:
+        raise ValueError(
+            f"{op}: depthwise, pointwise and dilation hold {kinds}, {len(pointwise)} and {len(dilation)} kinds; "
+            "they must hold as many, at least one"
+        )
+    if depthwise[0].dim() != 4:
+        raise ValueError(f"{op}: depthwise[0] is {list(depthwise[0].shape)}; it must be [E, K, K, C]")
+    edges, channels = depthwise[0].shape[0], x.shape[4]
+    for s, (d, p, step) in enumerate(zip(depthwise, pointwise, dilation, strict=True)):
+        size = d.shape[1] if d.dim() == 4 else 0
+        if size % 2 == 0:
+            raise ValueError(f"{op}: depthwise[{s}] is {list(d.shape)}; it must be [E, K, K, C] with an odd K")
+        check_tensor(op, f"depthwise[{s}]", d, (edges, size, size, channels), x.dtype, x)
+        check_tensor(op, f"pointwise[{s}]", p, (edges, channels, channels), x.dtype, x)
+        if step < 1:
+            raise ValueError(f"{op}: dilation[{s}] is {step}; it must be at least 1")
+    if x.shape[0] not in (1, edges):
+        raise ValueError(f"{op}: x holds {x.shape[0]} inputs; it must hold 1, or one for each of {edges} edges")
+    if (mean is None) != (rstd is None):
+        raise ValueError(f"{op}: mean and rstd belong together: give both or neither")
+    for name, value in (("mean", mean), ("rstd", rstd)):
+        if value is not None:
+            check_tensor(op, name, value, (x.shape[0], channels), accumulation_dtype(x.dtype), x)
+
+
+def check_stage_backward(
+    grads: Sequence[Tensor], y: Sequence[Tensor], coefficients: Tensor, x: Tensor, edges: int, kinds: int, stride: int
+) -> None:
+    """ValueError names what does not fit; x, edges, kinds and stride have been checked."""
+    op, (_, images, height, width, channels) = "stage_backward", x.shape
+    out = (images, pooled(height, stride), pooled(width, stride), channels)
+    if len(grads) != kinds * edges or len(y) != kinds:
+        raise ValueError(
+            f"{op}: grads and y hold {len(grads)} and {len(y)} tensors; {kinds} kinds on {edges} edges need "
+            f"{kinds * edges} and {kinds}"
+        )
+    for i, g in enumerate(grads):
+        check_tensor(op, f"grads[{i}]", g, out, x.dtype, x)
+    for s, value in enumerate(y):
+        check_tensor(op, f"y[{s}]", value, (edges, *out), x.dtype, x)
+    check_tensor(op, "coefficients", coefficients, (kinds, edges, 3, channels), accumulation_dtype(x.dtype), x)
+
+
+def check_pools(x: Tensor, stride: int) -> None:
+    """ValueError names what does not fit."""
+    _check_state("pools", "x", x, 4, "[N, H, W, C]")
+    _check_stride("pools", stride)
+
+
+def check_pools_backward(
+    grads: Sequence[Tensor],
+    most: Tensor,
+    average: Tensor,
+    index: Tensor,
+    coefficients: Tensor,
+    height: int,
+    width: int,
+    stride: int,
+) -> None:
+    """ValueError names what does not fit."""
+    op = "pools_backward"
+    _check_state(op, "most", most, 4, "[N, h, w, C]")
+    _check_stride(op, stride)
+    shape, out = tuple(most.shape), (pooled(height, stride), pooled(width, stride))
+    if shape[1:3] != out:
+        raise ValueError(f"{op}: most is {list(shape)}, but {height}x{width} pixels leave {out[0]}x{out[1]}")
+    check_tensor(op, "average", average, shape, most.dtype, most)
+    check_tensor(op, "index", index, shape, torch.uint8, most)
+    for e, g in enumerate(grads):
+        check_tensor(op, f"grads[{e}]", g, shape, most.dtype, most)
+    expected = (2, len(grads) + 2, shape[3])
+    check_tensor(op, "coefficients", coefficients, expected, accumulation_dtype(most.dtype), most)
+
+
+def check_sums(
+    grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
+) -> None:
+    """ValueError names what does not fit."""
+    op = "channel_sums"
+    if grad.dtype not in FLOATS or grad.dim() < 2:
+        raise ValueError(f"{op}: grad is {grad.dtype} {list(grad.shape)}; it must be [N, C, ...] of floating numbers")
+    if not inputs or len(norm) != len(inputs):
+        raise ValueError(f"{op}: norm has {len(norm)} entries for {len(inputs)} inputs; at least one is needed")
+    for u, x in enumerate(inputs):
+        check_tensor(op, f"inputs[{u}]", x, tuple(grad.shape), grad.dtype, grad)
+    if (mean is None) != (rstd is None) or (mean is None and any(norm)):
+        raise ValueError(f"{op}: normalised inputs need both mean and rstd")
+    for name, value in (("mean", mean), ("rstd", rstd)):
+        if value is not None:
+            check_tensor(op, name, value, (len(inputs), grad.shape[1]), accumulation_dtype(grad.dtype), grad)
+
+
+def check_tensor(op: str, name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, first: Tensor) -> None:
+    """ValueError unless `x` has this shape and dtype and lies where `first` lies."""
+    if x.device != first.device:
+        raise ValueError(f"{op}: {name} is on {x.device}; it must be on {first.device}")
+    if x.dtype != dtype or tuple(x.shape) != shape:
+        raise ValueError(f"{op}: {name} is {x.dtype} {list(x.shape)}; it must be {dtype} {list(shape)}")
+
+
+def _check_state(op: str, name: str, x: Tensor, dims: int, form: str) -> None:
+    if x.dtype not in FLOATS:
+        raise ValueError(f"{op}: {name} is {x.dtype}; allowed are {', '.join(map(str, FLOATS))}")
+    if x.dim() != dims:
+        raise ValueError(f"{op}: {name} is {list(x.shape)}; it must be {form}")
+
+
+def _check_stride(op: str, stride: int) -> None:
+    if stride < 1:
+        raise ValueError(f"{op}: stride is {stride}; it must be at least 1")

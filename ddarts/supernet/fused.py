@@ -1,0 +1,170 @@
+"""One cell of the search network, executed by source state: the same function as supernet/reference.py in fewer passes
+over memory. What edges read of a state is computed once, or for all edges that leave the state in one call.
+
+Modules, and with them parameters, state dictionaries and checkpoints, are those of the reference.
+Legend: see fused_plan.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ddarts.space.primitives import Space
+from ddarts.space.topology import INPUTS, rows_by_source
+from ddarts.supernet.fused_backward import Backward, Wanted
+from ddarts.supernet.fused_forward import forward
+from ddarts.supernet.fused_norms import Norms
+from ddarts.supernet.fused_others import OtherOperations
+from ddarts.supernet.fused_plan import AVERAGE, FIRST, FUSED, MAX, SECOND, SKIP, CellPlan, Stacks, Visit
+from ddarts.supernet.reference import Keep, SearchCell
+
+STAGES = (*FIRST, *SECOND)
+SAVED = 13  # tensors of a Visit that are saved
+
+
+class FusedCell(SearchCell):
+    """A SearchCell that computes the edges from a state together.
+
+    As the reference does run: the discretised network (`keep`), passes under autocast, and search spaces without one
+    of the fused operations.
+    """
+
+    def __init__(self, space: Space, steps: int, multiplier: int, *channels: Any, reduction: bool, **rest: Any) -> None:
+        super().__init__(space, steps, multiplier, *channels, reduction=reduction, **rest)
+        self.plan = CellPlan(space.operations, steps, multiplier, reduction)
+        self._fits = set(space.operations) >= FUSED
+        if self._fits:
+            self._collect()
+
+    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, keep: Keep | None = None) -> Tensor:
+        """As SearchCell.forward."""
+        if keep is not None or not self._fits or torch.is_autocast_enabled(s0.device.type):
+            return super().forward(s0, s1, weights, keep)
+        states = self.preprocess0(s0), self.preprocess1(s1)
+        record = torch.is_grad_enabled()
+        others = OtherOperations(self.plan, self._others, record)
+        if record:
+            return _Differentiable.apply(self, others, *states, weights, *self._stacks(), *others.parameters)
+        return self.execute(states, weights, self._stacks(), others)[0]
+
+    def execute(
+        self, states: Sequence[Tensor], weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations
+    ) -> tuple[Tensor, list[Visit]]:
+        """The cell's output and all that a backward pass needs; moves the running statistics as BN does."""
+        given = None if self.norms.batch else self.norms.given()
+        grouped = self.group(stacks)
+        out, visits = forward(
+            self.plan, states, weights, grouped, given, others.forward, self.norms.eps, keep=others.record
+        )
+        if given is None:
+            mean, rstd = (torch.cat(tables) for tables in zip(*((v.mean, v.rstd) for v in visits), strict=True))
+            self.norms.move(mean, rstd, out.numel() // max(1, out.shape[1]))
+        return out, visits
+
+    def group(self, stacks: Sequence[Tensor]) -> Stacks:
+        """The flat list of stacks by what they are."""
+        cut = len(STAGES)
+        return Stacks(stacks[:cut], stacks[cut : 2 * cut], stacks[2 * cut :])
+
+    def _collect(self) -> None:
+        """Finds the modules behind every stage and every line of the BN table. Plain lists, so that they are not
+        registered a second time."""
+        operations = self.plan.operations
+        rows = rows_by_source(self.steps)
+        edges: list[dict[str, Any]] = [
+            {name: self._operation(row, k) for k, name in enumerate(operations)} for row in rows
+        ]
+        self._others = [[edge[name] for name in self.plan.others] for edge in edges]
+        self._depthwise = [[edge[kind.operation].op[kind.place] for edge in edges] for kind in STAGES]
+        self._pointwise = [[edge[kind.operation].op[kind.place + 1] for edge in edges] for kind in STAGES]
+        strided = [edge[SKIP] for edge in edges if not isinstance(edge[SKIP], nn.Identity)]
+        self._reduce = [[skip.conv_1 for skip in strided], [skip.conv_2 for skip in strided]] if strided else []
+        self._cache: tuple[list[tuple[int, int]], list[Tensor]] = [], []
+        lines = [line for edge in edges for line in (*(_norm(name, edge[name]) for name in operations), *_inner(edge))]
+        found = [(place, norm) for place, norm in enumerate(lines) if norm is not None]
+        shape = len(edges), len(operations) + len(SECOND)
+        self.norms = Norms([norm for _, norm in found], [place for place, _ in found], shape)
+
+    def _stacks(self) -> list[Tensor]:
+        """The parameters of all edges, stacked; without gradients, those of the last call while no one has changed."""
+        groups = (self._depthwise, self._pointwise, self._reduce)
+        weights = [[[module.weight for module in modules] for modules in group] for group in groups]
+        key = [(w.data_ptr(), w._version) for group in weights for ws in group for w in ws]
+        if torch.is_grad_enabled() or key != self._cache[0]:
+            depthwise, pointwise, reduce = ([torch.stack(ws) for ws in group] for group in weights)
+            stacks = [w.squeeze(2).permute(0, 2, 3, 1).contiguous() for w in depthwise]
+            stacks += [w.flatten(2).mT.contiguous() for w in pointwise]
+            stacks += [w.flatten(2) for w in reduce]
+            self._cache = key, [w.detach() for w in stacks]
+            return stacks
+        return self._cache[1]
+
+
+class _Differentiable(torch.autograd.Function):
+    """FusedCell.execute with a backward pass: (cell, its other operations, both states, mixing weights, stacks,
+    parameters of the other operations) → output."""
+
+    @staticmethod
+    def forward(ctx: Any, cell: FusedCell, others: OtherOperations, *tensors: Tensor) -> Tensor:
+        states, weights = tensors[:INPUTS], tensors[INPUTS]
+        stacks = tensors[INPUTS + 1 : len(tensors) - len(others.parameters)]
+        out, visits = cell.execute(states, weights, stacks, others)
+        ctx.cell, ctx.others, ctx.batch, ctx.stacks = cell, others, cell.norms.batch, len(stacks)
+        ctx.made = [visit.other for visit in visits]
+        ctx.save_for_backward(weights, *stacks, *(x for visit in visits for x in _flat(visit)))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *saved = ctx.saved_tensors
+        stacks, saved = saved[: ctx.stacks], saved[ctx.stacks :]
+        visits = [_visit(saved[i * SAVED : (i + 1) * SAVED], other) for i, other in enumerate(ctx.made)]
+        flags = _wanted(ctx)
+        wanted = Wanted(flags[:INPUTS], flags[INPUTS], any(flags[INPUTS + 1 :]))
+        cell, others = ctx.cell, ctx.others
+        others.gradients = []
+        found = Backward(cell.plan, visits, weights, cell.group(stacks), ctx.batch, others.backward).run(grad, wanted)
+        mixing = torch.cat(found.mixing) if wanted.mixing else None
+        if not wanted.parameters:
+            return None, None, *found.states, mixing, *[None] * (len(flags) - INPUTS - 1)
+        groups = found.depthwise, found.pointwise, found.reduce
+        parameters = [torch.cat(slices) for group in groups for slices in zip(*group, strict=True)]
+        return None, None, *found.states, mixing, *parameters, *others.gradients
+
+
+def _wanted(ctx: Any) -> list[bool]:
+    """Whether this backward pass needs the gradient of each tensor. needs_input_grad alone says what requires one: an
+    architecture step asks for those of α only, in a network whose parameters all require gradients."""
+    return [
+        need and (type(node).__name__ == "AccumulateGrad" or torch._C._will_engine_execute_node(node))
+        for need, (node, _) in zip(ctx.needs_input_grad[2:], ctx.next_functions, strict=True)
+    ]
+
+
+def _flat(visit: Visit) -> list[Tensor | None]:
+    pools = visit.state, visit.most, visit.average, visit.index
+    return [*pools, *visit.first, *visit.second, visit.reduced, visit.mean, visit.rstd]
+
+
+def _visit(saved: Sequence[Tensor], other: Sequence[Sequence[Tensor]]) -> Visit:
+    state, most, average, index, *stages, reduced, mean, rstd = saved
+    first, second = stages[: len(FIRST)], stages[len(FIRST) :]
+    return Visit(state, most, average, index, first, second, reduced, mean, rstd, other)
+
+
+def _norm(name: str, module: Any) -> nn.BatchNorm2d | None:
+    """The BN that an operation ends in, if it is fused and has one."""
+    if name in (MAX, AVERAGE):
+        return module[1]
+    if name == SKIP:
+        return getattr(module, "bn", None)
+    return module.op[-1] if name in FUSED else None
+
+
+def _inner(edge: dict[str, Any]) -> list[nn.BatchNorm2d]:
+    """The BN between the two stages of the separable convolutions."""
+    return [edge[kind.operation].op[kind.place - 2] for kind in SECOND]

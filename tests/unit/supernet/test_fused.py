@@ -1,0 +1,171 @@
+"""The fused search network computes what the reference does, in float64, whatever is asked of it.
+
+Shapes: N batch, C channels, H, W pixels, E edges, K operations.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ddarts.space.primitives import DARTOPTI, DDARTS, Space
+from ddarts.space.topology import num_edges
+from ddarts.supernet import fused as fused_module
+from ddarts.supernet.network import EXECUTIONS, SearchNetwork, frozen_statistics
+
+STEPS = 3
+FORWARD, GRADIENT = 1e-10, 1e-9
+# N, C, H, W
+SHAPES = [(3, 2, 6, 6), (1, 4, 5, 7), (2, 6, 7, 4), (2, 2, 2, 2)]
+
+
+def off(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """Largest difference, relative to the largest expected entry or to one."""
+    return ((actual - expected).abs().max() / expected.abs().max().clamp_min(1)).item()
+
+
+def cells(space=DDARTS, channels=4, **options):
+    """A reference and a fused cell with the same weights and (odd) running statistics."""
+    details = {"reduction": False, "after_reduction": False, **options}
+    made = [EXECUTIONS[name](space, STEPS, 2, (4, 6), channels, **details).double() for name in ("reference", "fused")]
+    for name, value in made[0].named_buffers():
+        if "running" in name:
+            value.uniform_(0.5, 1.5)
+    made[1].load_state_dict(made[0].state_dict())
+    return made
+
+
+def inputs(space=DDARTS, shape=SHAPES[0]):
+    """States of 4 and 6 channels and mixing weights."""
+    images, _, height, width = shape
+    states = [torch.randn(images, c, height, width, dtype=torch.float64) for c in (4, 6)]
+    return [*states, torch.rand(num_edges(STEPS), len(space), dtype=torch.float64)]
+
+
+def output_and_gradients(cell, arguments):
+    """(output, gradients of states, mixing weights and parameters, of one fixed random slope)."""
+    leaves = [x.clone().requires_grad_() for x in arguments]
+    out = cell(*leaves)
+    slope = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
+    return out.detach(), torch.autograd.grad(out, [*leaves, *cell.parameters()], slope)
+
+
+def assert_same(one, other, arguments):
+    (out, gradients), (expected, wanted) = (output_and_gradients(cell, arguments) for cell in (other, one))
+    assert off(out, expected) <= FORWARD
+    for found, gradient in zip(gradients, wanted, strict=True):
+        assert off(found, gradient) <= GRADIENT
+    for name, value in one.state_dict().items():
+        assert off(other.state_dict()[name], value) <= FORWARD, name
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("reduction", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_cell_and_its_gradients(shape, reduction, training):
+    reference, fused = (cell.train(training) for cell in cells(channels=shape[1], reduction=reduction))
+    assert_same(reference, fused, inputs(shape=shape))
+
+
+@pytest.mark.parametrize("reduction", [False, True])
+def test_a_cell_of_the_larger_space(reduction):
+    reference, fused = cells(DARTOPTI, reduction=reduction)
+    assert_same(reference, fused, inputs(DARTOPTI))
+    assert_same(reference.eval(), fused.eval(), inputs(DARTOPTI))
+
+
+def test_a_cell_after_a_reduction():
+    reference, fused = cells(after_reduction=True)
+    first, *rest = inputs()
+    assert_same(reference, fused, [F.interpolate(first, scale_factor=2), *rest])
+
+
+def test_what_is_not_fused_runs_as_the_reference_does():
+    small = Space("small", ("skip_connect", "sep_conv_3x3"))
+    reference, fused = cells(small)
+    assert_same(reference, fused, inputs(small))
+    reference, fused = cells()
+    arguments, keep = inputs(), (torch.rand(num_edges(STEPS), len(DDARTS)) < 0.4).tolist()
+    assert torch.equal(reference(*arguments, keep), fused(*arguments, keep))
+    halves = [x.float() for x in arguments]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(reference.float()(*halves), fused.float()(*halves))
+
+
+def test_only_what_is_asked_for_is_differentiated(monkeypatch):
+    asked = []
+    original = fused_module.Backward.run
+
+    def spy(self, grad, wanted):
+        asked.append((list(wanted.states), wanted.mixing, wanted.parameters))
+        return original(self, grad, wanted)
+
+    monkeypatch.setattr(fused_module.Backward, "run", spy)
+    states_and_weights, found = inputs(), []
+    for cell in cells(reduction=True):
+        s0, s1, alphas = (x.clone().requires_grad_() for x in states_and_weights)
+        loss = cell(s0, s1, alphas.sigmoid()).square().sum()
+        parameters = list(cell.parameters())
+        asks = ([alphas], [s1], parameters, [s0, alphas])
+        found.append([g for ask in asks for g in torch.autograd.grad(loss, ask, retain_graph=True)])
+    for gradient, expected in zip(found[1], found[0], strict=True):
+        assert off(gradient, expected) <= GRADIENT
+    assert asked == [
+        ([False, False], True, False),
+        ([False, True], False, False),
+        ([True, True], False, True),  # the preprocessing of the states has parameters, too
+        ([True, False], True, False),
+    ]
+
+
+def test_without_gradients_nothing_is_kept_and_the_stacks_follow_the_parameters():
+    reference, fused = cells()
+    arguments = inputs()
+    for _ in range(3):
+        with torch.no_grad():
+            for cell in (reference, fused):
+                assert not cell(*arguments).requires_grad
+            assert off(fused(*arguments), reference(*arguments)) <= FORWARD
+            first = fused._stacks()
+            assert all(one is other for one, other in zip(first, fused._stacks(), strict=True))
+            for one, other in zip(reference.parameters(), fused.parameters(), strict=True):
+                other.copy_(one.normal_())
+
+
+def test_statistics_move_only_where_they_are_tracked():
+    reference, fused = cells()
+    arguments = inputs()
+    before = copy.deepcopy(fused.state_dict())
+    with frozen_statistics(fused):
+        frozen = fused(*arguments)
+    assert all(torch.equal(value, before[name]) for name, value in fused.state_dict().items())
+    assert torch.equal(fused(*arguments), frozen)
+    reference(*arguments)
+    counters = [value for name, value in fused.state_dict().items() if name.endswith("num_batches_tracked")]
+    assert all(value == 1 for value in counters)
+    for name, value in reference.state_dict().items():
+        assert off(fused.state_dict()[name], value) <= FORWARD, name
+
+
+def test_one_value_a_channel_is_refused_in_training():
+    _, fused = cells(reduction=True)
+    states = [x[:1, :, :2, :2] for x in inputs()[:2]]
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        fused(*states, inputs()[2])
+
+
+def test_the_networks_share_state_dictionaries_and_copies_compute_the_same():
+    networks = [
+        SearchNetwork(DDARTS, num_classes=10, init_channels=2, layers=3, steps=2, multiplier=2, execution=name).double()
+        for name in EXECUTIONS
+    ]
+    networks[1].load_state_dict(networks[0].state_dict())
+    assert list(networks[0].state_dict()) == list(networks[1].state_dict())
+    images, weights = torch.randn(2, 3, 8, 8, dtype=torch.float64), torch.rand(3, 5, 7, dtype=torch.float64)
+    expected = networks[0](images, weights)
+    twin = copy.deepcopy(networks[1])
+    with torch.no_grad():
+        for parameter in networks[1].parameters():
+            parameter.zero_()
+    assert off(twin(images, weights), expected) <= FORWARD
