@@ -23,7 +23,10 @@ CXX_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-para
 # Never -march=native: the instruction set is chosen at run time (csrc/common/capability.h).
 STABLE_DEFINES = ["TORCH_TARGET_VERSION=0x020b000000000000", f"Py_LIMITED_API={PYTHON_TARGET}"]
 
-CPU_SOURCES = ["csrc/register_cpu.cpp", "csrc/cpu/blocks.cpp", "csrc/cpu/mixed_sum.cpp"]
+CPU_SOURCES = [
+    "csrc/register_cpu.cpp",
+    *(f"csrc/cpu/{name}.cpp" for name in ("blocks", "mixed_sum", "mixed_sum_backward", "problem", "threshold")),
+]
 HOST_SOURCES = ["csrc/bindings.cpp"]
 
 
