@@ -13,30 +13,34 @@
 
 namespace ddarts {
 
-// A few numbers of every channel, evenly spread, averaged: [inputs, C]. 0 where they are not finite.
+// The median of a few numbers of one channel, evenly spread; 0 where none is finite. A number of the channel itself
+// differs from the others by what storage types hold exactly, which a mean would not.
 template <typename T>
-std::vector<double> shifts(const Grid& grid, const std::vector<const T*>& inputs) {
-  using S = Storage<T>;
-  using Acc = typename S::Acc;
-  const int64_t samples = std::min<int64_t>(8, grid.count());
-  const auto channels = static_cast<size_t>(grid.channels);
-  std::vector<double> result(inputs.size() * channels, 0.0);
-  torch::stable::parallel_for(
-      0, samples == 0 ? 0 : static_cast<int64_t>(inputs.size()), 1, [&](int64_t i, int64_t end) {
-        for (; i < end; ++i) {
-          const T* x = inputs[static_cast<size_t>(i)];
-          for (int64_t c = 0; c < grid.channels; ++c) {
-            double sum = 0.0;
-            for (int64_t s = 0; s < samples; ++s) {
-              Acc scratch;
-              sum +=
-                  static_cast<double>(*S::load(blocks(), x + grid.offset(c, s * grid.count() / samples), &scratch, 1));
-            }
-            const auto shift = static_cast<Acc>(sum / static_cast<double>(samples));
-            if (std::isfinite(shift)) result[static_cast<size_t>(i * grid.channels + c)] = static_cast<double>(shift);
-          }
-        }
-      });
+double shift_of(const Grid& grid, const T* x, int64_t channel) {
+  constexpr int64_t kSamples = 9;
+  typename Storage<T>::Acc samples[kSamples], scratch;
+  int64_t finite = 0;
+  for (int64_t s = 0; s < std::min(kSamples, grid.count()); ++s) {
+    const int64_t at = grid.offset(channel, s * grid.count() / kSamples);
+    samples[finite] = *Storage<T>::load(blocks(), x + at, &scratch, 1);
+    finite += std::isfinite(samples[finite]);
+  }
+  if (finite == 0) return 0.0;
+  std::nth_element(samples, samples + finite / 2, samples + finite);
+  return static_cast<double>(samples[finite / 2]);
+}
+
+// [inputs, C]
+template <typename T>
+std::vector<double> shifts_of(const Grid& grid, const std::vector<const T*>& inputs) {
+  std::vector<double> result(inputs.size() * static_cast<size_t>(grid.channels));
+  torch::stable::parallel_for(0, static_cast<int64_t>(inputs.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      for (int64_t c = 0; c < grid.channels; ++c) {
+        result[static_cast<size_t>(i * grid.channels + c)] = shift_of(grid, inputs[static_cast<size_t>(i)], c);
+      }
+    }
+  });
   return result;
 }
 
@@ -79,7 +83,7 @@ void compute_statistics(const Grid& grid, const std::vector<const T*>& inputs, c
     x.push_back(inputs[i]);
     rows.push_back(which[i]);
   }
-  const std::vector<double> shift = shifts<T>(grid, x);
+  const std::vector<double> shift = shifts_of(grid, x);
   const std::vector<double> sums = moments<T>(grid, x, shift);
   const auto channels = static_cast<size_t>(grid.channels);
   const auto count = static_cast<double>(std::max<int64_t>(1, grid.count()));
