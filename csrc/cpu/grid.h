@@ -49,8 +49,8 @@ class Grid {
   int64_t width() const { return width_; }    // entries of coefficients and sums for one input
   int64_t count() const { return channels == 0 ? 0 : numel / channels; }  // elements of a channel
 
-  // Where element i of channel c lies.
-  int64_t offset(int64_t channel, int64_t i) const { return (i / inner * channels + channel) * inner + i % inner; }
+  // Where element i of channel 0 lies; that of channel c is c * inner further.
+  int64_t offset(int64_t i) const { return i / inner * channels * inner + i % inner; }
 
   // The entry of coefficients and sums that belongs to an element.
   int64_t entry(int64_t at) const {
@@ -104,19 +104,18 @@ class Coefficients {
   // value(u, c): for input u of `inputs` and channel c.
   template <typename Value>
   Coefficients(const Grid& grid, size_t inputs, const Value& value)
-      : width_(grid.width()), values_(inputs * static_cast<size_t>(width_)) {
+      : width_(static_cast<size_t>(grid.width())), values_(inputs * width_) {
+    const auto channels = static_cast<size_t>(grid.channels);
     for (size_t u = 0; u < inputs; ++u) {
-      for (int64_t p = 0; p < width_; ++p) {
-        values_[u * static_cast<size_t>(width_) + static_cast<size_t>(p)] =
-            static_cast<Acc>(value(u, p % grid.channels));
-      }
+      Acc* row = values_.data() + u * width_;
+      for (size_t p = 0; p < width_; ++p) row[p] = p < channels ? static_cast<Acc>(value(u, p)) : row[p - channels];
     }
   }
 
-  const Acc* operator[](size_t u) const { return values_.data() + u * static_cast<size_t>(width_); }
+  const Acc* operator[](size_t u) const { return values_.data() + u * width_; }
 
  private:
-  int64_t width_;
+  size_t width_;
   std::vector<Acc> values_;
 };
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -13,32 +14,38 @@
 
 namespace ddarts {
 
-// The median of a few numbers of one channel, evenly spread; 0 where none is finite. A number of the channel itself
-// differs from the others by what storage types hold exactly, which a mean would not.
+constexpr int64_t kSamples = 5;
+
+// A number near the middle of one channel, whose elements start at x: the median of those at `samples`, 0 where none is
+// finite. A number of the channel differs from the others by what storage types hold exactly; a mean would not.
 template <typename T>
-double shift_of(const Grid& grid, const T* x, int64_t channel) {
-  constexpr int64_t kSamples = 9;
-  typename Storage<T>::Acc samples[kSamples], scratch;
-  int64_t finite = 0;
-  for (int64_t s = 0; s < std::min(kSamples, grid.count()); ++s) {
-    const int64_t at = grid.offset(channel, s * grid.count() / kSamples);
-    samples[finite] = *Storage<T>::load(blocks(), x + at, &scratch, 1);
-    finite += std::isfinite(samples[finite]);
+double shift_of(const T* x, const std::vector<int64_t>& samples) {
+  using Acc = typename Storage<T>::Acc;
+  std::array<Acc, kSamples> values;
+  size_t finite = 0;
+  for (int64_t at : samples) {
+    Acc scratch;
+    values[finite] = *Storage<T>::load(blocks(), x + at, &scratch, 1);
+    finite += std::isfinite(values[finite]);
   }
   if (finite == 0) return 0.0;
-  std::nth_element(samples, samples + finite / 2, samples + finite);
-  return static_cast<double>(samples[finite / 2]);
+  std::nth_element(values.begin(), values.begin() + finite / 2, values.begin() + finite);
+  return static_cast<double>(values[finite / 2]);
 }
 
-// [inputs, C]
+// [inputs, C], from evenly spread elements.
 template <typename T>
 std::vector<double> shifts_of(const Grid& grid, const std::vector<const T*>& inputs) {
+  std::vector<int64_t> samples;
+  for (int64_t s = 0; s < std::min(kSamples, grid.count()); ++s) {
+    samples.push_back(grid.offset(s * grid.count() / kSamples));
+  }
   std::vector<double> result(inputs.size() * static_cast<size_t>(grid.channels));
   torch::stable::parallel_for(0, static_cast<int64_t>(inputs.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      for (int64_t c = 0; c < grid.channels; ++c) {
-        result[static_cast<size_t>(i * grid.channels + c)] = shift_of(grid, inputs[static_cast<size_t>(i)], c);
-      }
+      const T* x = inputs[static_cast<size_t>(i)];
+      double* row = result.data() + i * grid.channels;
+      for (int64_t c = 0; c < grid.channels; ++c) row[c] = shift_of(x + c * grid.inner, samples);
     }
   });
   return result;
