@@ -46,7 +46,7 @@ def threshold(
     values = values.sigmoid() if logits else values
     values = torch.where(values.isnan(), float("-inf"), values)
     cells, _, operations = values.shape
-    keep = torch.zeros_like(values, dtype=torch.bool)
+    keep = torch.zeros(values.shape, dtype=torch.bool, device=values.device)
     genes, stays = [], []
     for node in range(2, steps + 2):
         first = (node - 2) * (node + 1) // 2
@@ -54,7 +54,7 @@ def threshold(
             edge = (first + source)[:, None]
             value = values.gather(1, edge[:, :, None].expand(-1, 1, operations))[:, 0].gather(1, operation[:, None])
             stay = (value >= threshold) | (method == Method.DARTS)
-            keep.view(cells, -1).scatter_(1, edge * operations + operation[:, None], stay)
+            keep.flatten(1).scatter_(1, edge * operations + operation[:, None], stay)
             genes.append(torch.stack([torch.full_like(source, node), source, operation], dim=1))
             stays.append(stay[:, 0])
     stay = torch.stack(stays, dim=1)
@@ -63,7 +63,8 @@ def threshold(
     place = torch.where(stay, stay.cumsum(1) - 1, capacity)
     table = values.new_full((cells, capacity + 1, 3), -1, dtype=torch.int64)
     table.scatter_(1, place[:, :, None].expand(-1, -1, 3), torch.stack(genes, dim=1))
-    return keep, table[:, :capacity].int().contiguous(), stay.sum(1).int()
+    # A new tensor: contiguous() keeps the strides of a single cell's cut table.
+    return keep, table[:, :capacity].to(torch.int32).clone(memory_format=torch.contiguous_format), stay.sum(1).int()
 
 
 def _candidates(node: Tensor, method: int) -> Iterator[tuple[Tensor, Tensor]]:
