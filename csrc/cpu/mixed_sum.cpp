@@ -30,7 +30,7 @@ void weighted_sum(const Grid& grid, const std::vector<const T*>& inputs, const s
   const Coefficients<Acc> scale(grid, inputs.size(), [&](size_t i, size_t c) {
     return terms.total[which[i]] * statistics.rstd[which[i] * channels + c];
   });
-  const bool stream = streams(grid.numel * static_cast<int64_t>(sizeof(T)));
+  const bool stream = streams<T>(grid.numel);
   const size_t last = inputs.size() - 1;
   for_each_chunk(grid, true, [&](int64_t chunk) {
     grid.for_each_block(chunk, [&](const Block& block) {

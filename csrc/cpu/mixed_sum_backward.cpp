@@ -100,25 +100,36 @@ std::vector<Target<T>> targets_of(const Arguments& arguments, const Terms& terms
 }
 
 // dx = scale grad + (slope (x - mean) + shift) with batch statistics, else scale grad.
+template <typename Acc>
+struct GradientCoefficients {
+  Coefficients<Acc> scale, slope, mean, shift;
+};
+
 template <typename T>
-void write_gradients(const Grid& grid, const T* grad, const std::vector<Target<T>>& targets, const Terms& terms,
+auto coefficients_of(const Grid& grid, const std::vector<Target<T>>& targets, const Terms& terms,
                      const Statistics& statistics, const Sums& sums) {
+  using Acc = typename Storage<T>::Acc;
+  const auto channels = static_cast<size_t>(grid.channels);
+  const double per_element = -1.0 / static_cast<double>(std::max<int64_t>(1, grid.count()));
+  const auto row = [&](size_t i, size_t c) { return targets[i].u * channels + c; };
+  const auto mean = [&](size_t i, size_t c) { return statistics.mean[row(i, c)]; };
+  const auto scale = [&](size_t i, size_t c) { return terms.total[targets[i].u] * statistics.rstd[row(i, c)]; };
+  const auto shift = [&](size_t i, size_t c) { return scale(i, c) * sums.all[c] * per_element; };
+  const auto slope = [&](size_t i, size_t c) {
+    return scale(i, c) * statistics.rstd[row(i, c)] * sums.centred[row(i, c)] * per_element;
+  };
+  const size_t n = targets.size();
+  return GradientCoefficients<Acc>{{grid, n, scale}, {grid, n, slope}, {grid, n, mean}, {grid, n, shift}};
+}
+
+template <typename T, typename Acc>
+void write_gradients(const Grid& grid, const T* grad, const std::vector<Target<T>>& targets,
+                     const GradientCoefficients<Acc>& by) {
   using S = Storage<T>;
-  using Acc = typename S::Acc;
   const Blocks& k = blocks();
   const auto& a = arithmetic<Acc>(k);
-  const auto channels = static_cast<size_t>(grid.channels);
-  const auto per_element = -1.0 / static_cast<double>(std::max<int64_t>(1, grid.count()));
-  const auto row = [&](size_t i, size_t c) { return targets[i].u * channels + c; };
-  const auto factor = [&](size_t i, size_t c) { return terms.total[targets[i].u] * statistics.rstd[row(i, c)]; };
-  const Coefficients<Acc> scale(grid, targets.size(), factor);
-  const Coefficients<Acc> mean(grid, targets.size(), [&](size_t i, size_t c) { return statistics.mean[row(i, c)]; });
-  const Coefficients<Acc> slope(grid, targets.size(), [&](size_t i, size_t c) {
-    return factor(i, c) * statistics.rstd[row(i, c)] * sums.centred[row(i, c)] * per_element;
-  });
-  const Coefficients<Acc> shift(grid, targets.size(),
-                                [&](size_t i, size_t c) { return factor(i, c) * sums.all[c] * per_element; });
-  const bool stream = streams(grid.numel * static_cast<int64_t>(sizeof(T) * targets.size()));
+  const int64_t period = grid.period();
+  const bool stream = streams<T>(grid.numel * static_cast<int64_t>(targets.size()));
   for_each_chunk(grid, true, [&](int64_t chunk) {
     grid.for_each_block(chunk, [&](const Block& block) {
       alignas(64) Acc grad_scratch[kBlock], scratch[kBlock], result[kBlock];
@@ -131,10 +142,10 @@ void write_gradients(const Grid& grid, const T* grad, const std::vector<Target<T
         grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
           const void* ahead = next == nullptr ? value + at : S::ahead(next + block.at + at, value);
           if (x == nullptr) {
-            a.scale(out + at, g + at, scale[i] + entry, grid.period(), n, ahead, stream);
+            a.scale(out + at, g + at, by.scale[i] + entry, period, n, ahead, stream);
           } else {
-            a.gradient(out + at, g + at, value + at, scale[i] + entry, slope[i] + entry, mean[i] + entry,
-                       shift[i] + entry, grid.period(), n, ahead, stream);
+            a.gradient(out + at, g + at, value + at, by.scale[i] + entry, by.slope[i] + entry, by.mean[i] + entry,
+                       by.shift[i] + entry, period, n, ahead, stream);
           }
         });
         S::store(k, targets[i].out + block.at, result, block.n);
@@ -202,7 +213,8 @@ std::tuple<std::vector<Tensor>, Tensor> mixed_sum_backward(Tensor grad, std::vec
     using T = decltype(storage);
     if (!read.empty()) add_up<T>(grid, data<T>(g), data<T>(x), read, statistics, sums);
     const auto targets = targets_of<T>(arguments, terms, read, x, wanted, grad_inputs);
-    write_gradients<T>(grid, data<T>(g), targets, terms, statistics, sums);
+    if (targets.empty()) return;
+    write_gradients(grid, data<T>(g), targets, coefficients_of(grid, targets, terms, statistics, sums));
   });
   if (need_weights) return {grad_inputs, weight_gradients(arguments, terms, sums)};
   return {grad_inputs, torch::stable::empty({0}, weights.scalar_type(), std::nullopt, weights.device())};

@@ -41,7 +41,7 @@ std::vector<double> shifts_of(const Grid& grid, const std::vector<const T*>& inp
     samples.push_back(grid.offset(s * grid.count() / kSamples));
   }
   std::vector<double> result(inputs.size() * static_cast<size_t>(grid.channels));
-  torch::stable::parallel_for(0, static_cast<int64_t>(inputs.size()), 1, [&](int64_t begin, int64_t end) {
+  torch::stable::parallel_for(0, static_cast<int64_t>(inputs.size()), 8, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T* x = inputs[static_cast<size_t>(i)];
       double* row = result.data() + i * grid.channels;

@@ -16,6 +16,7 @@ namespace ddarts {
 template <typename T>
 struct Storage {  // float and double are computed on in place
   using Acc = T;
+  static constexpr bool kInPlace = true;
   static const Acc* load(const Blocks&, const T* x, Acc*, int64_t) { return x; }
   static Acc* target(T* out, Acc*) { return out; }
   static void store(const Blocks&, T*, const Acc*, int64_t) {}
@@ -27,6 +28,7 @@ struct Storage {  // float and double are computed on in place
 template <typename T>
 struct HalfStorage {
   using Acc = float;
+  static constexpr bool kInPlace = false;
   static float* target(T*, float* scratch) { return scratch; }
   static const void* ahead(const T*, const float* scratch) { return scratch; }
 };
@@ -58,7 +60,14 @@ const RealBlocks<Acc>& arithmetic(const Blocks& k) {
   }
 }
 
-// Calls f with a value of the storage type of `type`.
+inline void check_floating(torch::headeronly::ScalarType type, const char* name) {
+  using torch::headeronly::ScalarType;
+  check(type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::BFloat16 ||
+            type == ScalarType::Half,
+        name, " is ", torch::headeronly::toString(type), "; allowed are float32, float64, bfloat16 and float16");
+}
+
+// Calls f with a value of the storage type of `type`, a checked one.
 template <typename F>
 void with_storage(torch::headeronly::ScalarType type, const F& f) {
   using torch::headeronly::ScalarType;
@@ -69,10 +78,8 @@ void with_storage(torch::headeronly::ScalarType type, const F& f) {
       return f(double{});
     case ScalarType::BFloat16:
       return f(Bfloat16{});
-    case ScalarType::Half:
-      return f(Float16{});
     default:
-      check(false, torch::headeronly::toString(type), " is none of float32, float64, bfloat16 and float16");
+      return f(Float16{});
   }
 }
 
@@ -104,10 +111,11 @@ inline std::vector<double> numbers(const torch::stable::Tensor& x) {
   return values;
 }
 
-// Whether so many bytes of results are written around the caches: they would drive out what is still to be read, and
-// be driven out themselves before anyone reads them.
-inline bool streams(int64_t bytes) {
-  return bytes > (int64_t{8} << 20);
+// Whether so many results are written around the caches: they would drive out what is still to be read, and be driven
+// out themselves before anyone reads them. Results that are converted from scratch are not.
+template <typename T>
+bool streams(int64_t results) {
+  return Storage<T>::kInPlace && results * static_cast<int64_t>(sizeof(T)) > (int64_t{8} << 20);
 }
 
 }  // namespace ddarts

@@ -117,7 +117,7 @@ std::vector<double> mixing_weights(const Tensor& alphas, bool logits) {
 
 void check_alphas(const Tensor& alphas, int64_t steps, int64_t method) {
   check(alphas.is_cpu(), "threshold: alphas is not on the CPU");
-  with_storage(alphas.scalar_type(), [](auto) {});
+  check_floating(alphas.scalar_type(), "threshold: alphas");
   check(method >= 0 && method <= static_cast<int64_t>(Method::kComplete), "threshold: method is ", method);
   check(steps >= 1 && steps < (1 << 16), "threshold: steps is ", steps);
   check(alphas.dim() == 3 && alphas.size(1) == steps * (steps + 3) / 2 && alphas.size(2) >= 1,
