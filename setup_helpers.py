@@ -23,20 +23,17 @@ CXX_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-para
 # Never -march=native: the instruction set is chosen at run time (csrc/common/capability.h).
 STABLE_DEFINES = ["TORCH_TARGET_VERSION=0x020b000000000000", f"Py_LIMITED_API={PYTHON_TARGET}"]
 
-CPU_SOURCES = [
-    "csrc/register_cpu.cpp",
-    "csrc/cpu/blocks.cpp",
-    "csrc/cpu/mixed_sum.cpp",
-    "csrc/cpu/pools.cpp",
-    "csrc/cpu/pools_backward.cpp",
-    "csrc/cpu/pools_rows.cpp",
-]
+def _sources(folder: str, suffix: str) -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for path in (CSRC / folder).glob(f"*{suffix}"))
+
+
+CPU_SOURCES = ["csrc/register_cpu.cpp", *_sources("cpu", ".cpp")]
 HOST_SOURCES = ["csrc/bindings.cpp"]
 
 
 def cuda_sources() -> list[str]:
     """CUDA sources of the `_C_cuda` library; empty in a version without CUDA kernels."""
-    return sorted(path.relative_to(ROOT).as_posix() for path in (CSRC / "cuda").glob("*.cu"))
+    return _sources("cuda", ".cu")
 
 
 def check_cuda_wish() -> None:

@@ -5,6 +5,7 @@
 
 #include "cpu/mixed_sum.h"
 #include "cpu/pools.h"
+#include "cpu/threshold.h"
 #include "ddarts_build_record.h"
 
 // Which sources this library was built from; Python compares it with the host module's record before any use.
@@ -17,4 +18,5 @@ STABLE_TORCH_LIBRARY_IMPL(ddarts_cpp, CPU, m) {
   m.impl("mixed_sum_backward", TORCH_BOX(&ddarts::mixed_sum_backward));
   m.impl("pools", TORCH_BOX(&ddarts::pools));
   m.impl("pools_backward", TORCH_BOX(&ddarts::pools_backward));
+  m.impl("threshold", TORCH_BOX(&ddarts::threshold));
 }

@@ -8,49 +8,49 @@
 #include <immintrin.h>
 #endif
 
-// One namespace per instruction set. blocks_real.h is read for each accumulation type, blocks_half.h once.
-#define DDARTS_TABLE                        \
-  {{f32::scale, f32::add_scaled, f32::dot}, \
-   {f64::scale, f64::add_scaled, f64::dot}, \
-   load_bf16,                               \
-   store_bf16,                              \
-   load_f16,                                \
-   store_f16}
+// One namespace per instruction set. blocks_real.h and blocks_sums.h are read for each accumulation type, blocks_once.h
+// once.
+#define DDARTS_REALS(name) {name::scale, name::add, name::gradient, name::total, name::dot, name::moments}
+#define DDARTS_TABLE {DDARTS_REALS(f32), DDARTS_REALS(f64), load_bf16, store_bf16, load_f16, store_f16, finish_streams}
 
 namespace ddarts {
+#define DDARTS_AVX 0
 namespace portable {
-#define DDARTS_F16C 0
 namespace f32 {
 #define DDARTS_REAL float
 #include "blocks_real.h"
+#include "blocks_sums.h"
 #undef DDARTS_REAL
 }  // namespace f32
 namespace f64 {
 #define DDARTS_REAL double
 #include "blocks_real.h"
+#include "blocks_sums.h"
 #undef DDARTS_REAL
 }  // namespace f64
-#include "blocks_half.h"
+#include "blocks_once.h"
 static const Blocks table = DDARTS_TABLE;
-#undef DDARTS_F16C
 }  // namespace portable
+#undef DDARTS_AVX
 
 #if DDARTS_X86_VARIANTS
-#define DDARTS_F16C 1
+#define DDARTS_AVX 1
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 namespace avx2 {
 namespace f32 {
 #define DDARTS_REAL float
 #include "blocks_real.h"
+#include "blocks_sums.h"
 #undef DDARTS_REAL
 }  // namespace f32
 namespace f64 {
 #define DDARTS_REAL double
 #include "blocks_real.h"
+#include "blocks_sums.h"
 #undef DDARTS_REAL
 }  // namespace f64
-#include "blocks_half.h"
+#include "blocks_once.h"
 static const Blocks table = DDARTS_TABLE;
 }  // namespace avx2
 #pragma GCC pop_options
@@ -61,18 +61,20 @@ namespace avx512 {
 namespace f32 {
 #define DDARTS_REAL float
 #include "blocks_real.h"
+#include "blocks_sums.h"
 #undef DDARTS_REAL
 }  // namespace f32
 namespace f64 {
 #define DDARTS_REAL double
 #include "blocks_real.h"
+#include "blocks_sums.h"
 #undef DDARTS_REAL
 }  // namespace f64
-#include "blocks_half.h"
+#include "blocks_once.h"
 static const Blocks table = DDARTS_TABLE;
 }  // namespace avx512
 #pragma GCC pop_options
-#undef DDARTS_F16C
+#undef DDARTS_AVX
 #endif
 
 static const Blocks& table_for(Capability capability) {

@@ -1,7 +1,11 @@
+// The weighted sum of a node's candidate outputs, with batch normalisation, and its gradients. The arguments are those
+// of ddarts/ops/schema.py; U inputs of one shape, C channels, n terms, term m weighs input source[m].
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
 
+#include <cstdint>
+#include <optional>
 #include <tuple>
 #include <vector>
 
@@ -9,11 +13,17 @@ namespace ddarts {
 
 using torch::stable::Tensor;
 
-// out = sum_i weights[i] inputs[i]; see mixed_sum.cpp for layouts and types.
-Tensor mixed_sum(std::vector<Tensor> inputs, Tensor weights);
+// (the sum, mean and rstd [U, C]): the statistics are empty when they are given, or when nothing needs them.
+std::tuple<Tensor, Tensor, Tensor> mixed_sum(std::vector<Tensor> inputs, Tensor weights, std::vector<int64_t> source,
+                                             std::vector<int64_t> norm, std::optional<Tensor> mean,
+                                             std::optional<Tensor> rstd, std::optional<Tensor> keep, bool logits,
+                                             double eps);
 
-// (weights[i] grad for every i, <grad, inputs[i]> for every i); an output that is not wanted is empty.
+// (gradients of the inputs `wanted`, gradient of the weights [n], empty when it is not needed).
 std::tuple<std::vector<Tensor>, Tensor> mixed_sum_backward(Tensor grad, std::vector<Tensor> inputs, Tensor weights,
-                                                           bool need_inputs, bool need_weights);
+                                                           std::vector<int64_t> source, std::vector<int64_t> norm,
+                                                           std::optional<Tensor> mean, std::optional<Tensor> rstd,
+                                                           std::optional<Tensor> keep, bool logits,
+                                                           std::vector<int64_t> wanted, bool need_weights);
 
 }  // namespace ddarts

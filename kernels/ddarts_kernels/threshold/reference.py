@@ -61,7 +61,8 @@ def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits:
     place = torch.where(stay, stay.cumsum(1) - 1, capacity)
     table = values.new_full((cells, capacity + 1, 3), -1, dtype=torch.int64)
     table.scatter_(1, place[:, :, None].expand(-1, -1, 3), torch.stack(genes, dim=1))
-    return keep, table[:, :capacity].int().contiguous(), stay.sum(1).int()
+    # A new tensor: contiguous() keeps the strides of a single cell's cut table.
+    return keep, table[:, :capacity].to(torch.int32).clone(memory_format=torch.contiguous_format), stay.sum(1).int()
 
 
 def _candidates(node: Tensor, method: int) -> Iterator[tuple[Tensor, Tensor]]:

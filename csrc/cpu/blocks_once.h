@@ -1,5 +1,11 @@
-// Included by blocks.cpp once per instruction set, inside a namespace (see blocks_real.h): 16-bit storage to float32
-// and back. DDARTS_F16C says that the variant may use the processor's float16 conversions.
+// Included by blocks.cpp once per instruction set, inside a namespace (see blocks_real.h): the end of streamed stores,
+// 16-bit storage to float32 and back. DDARTS_AVX says that the processor's float16 conversions (F16C) may be used.
+
+static void finish_streams() {
+#if DDARTS_AVX
+  _mm_sfence();
+#endif
+}
 
 static void load_bf16(float* __restrict out, const Bfloat16* __restrict x, int64_t n) {
   for (int64_t j = 0; j < n; ++j) {
@@ -21,7 +27,7 @@ static void store_bf16(Bfloat16* __restrict out, const float* __restrict x, int6
 
 static void load_f16(float* __restrict out, const Float16* __restrict x, int64_t n) {
   int64_t j = 0;
-#if DDARTS_F16C
+#if DDARTS_AVX
   for (; j + 8 <= n; j += 8) {
     const __m128i packed = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + j));
     _mm256_storeu_ps(out + j, _mm256_cvtph_ps(packed));
@@ -32,7 +38,7 @@ static void load_f16(float* __restrict out, const Float16* __restrict x, int64_t
 
 static void store_f16(Float16* __restrict out, const float* __restrict x, int64_t n) {
   int64_t j = 0;
-#if DDARTS_F16C
+#if DDARTS_AVX
   for (; j + 8 <= n; j += 8) {
     const __m128i packed = _mm256_cvtps_ph(_mm256_loadu_ps(x + j), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out + j), packed);
