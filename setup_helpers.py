@@ -23,7 +23,15 @@ CXX_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-para
 # Never -march=native: the instruction set is chosen at run time (csrc/common/capability.h).
 STABLE_DEFINES = ["TORCH_TARGET_VERSION=0x020b000000000000", f"Py_LIMITED_API={PYTHON_TARGET}"]
 
-CPU_SOURCES = ["csrc/register_cpu.cpp", "csrc/cpu/blocks.cpp", "csrc/cpu/mixed_sum.cpp"]
+CPU_SOURCES = [
+    "csrc/register_cpu.cpp",
+    "csrc/cpu/blocks.cpp",
+    "csrc/cpu/mixed_sum.cpp",
+    "csrc/cpu/stage.cpp",
+    "csrc/cpu/stage_arguments.cpp",
+    "csrc/cpu/stage_backward.cpp",
+    "csrc/cpu/stage_variants.cpp",
+]
 HOST_SOURCES = ["csrc/bindings.cpp"]
 
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "cpu/mixed_sum.h"
+#include "cpu/stage.h"
 #include "ddarts_build_record.h"
 
 // Which sources this library was built from; Python compares it with the host module's record before any use.
@@ -14,4 +15,6 @@ extern "C" __attribute__((visibility("default"))) const char* ddarts_source_hash
 STABLE_TORCH_LIBRARY_IMPL(ddarts_cpp, CPU, m) {
   m.impl("mixed_sum", TORCH_BOX(&ddarts::mixed_sum));
   m.impl("mixed_sum_backward", TORCH_BOX(&ddarts::mixed_sum_backward));
+  m.impl("stage", TORCH_BOX(&ddarts::stage));
+  m.impl("stage_backward", TORCH_BOX(&ddarts::stage_backward));
 }

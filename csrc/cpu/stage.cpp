@@ -1,0 +1,99 @@
+// The stage of many edges at once, forward. Legend in stage_plan.h.
+//
+// A thread takes a chunk of images: ReLU (and BN) of one image into rows with borders, then for every edge and kind a
+// few rows of the depthwise convolution, which stay in the first-level cache for the pointwise one, which stores y and
+// adds up its moments. Nothing but y and the moments is written to memory.
+
+#include "stage.h"
+
+#include <torch/csrc/stable/ops.h>
+
+#include <cmath>
+
+#include "stage_arguments.h"
+#include "stage_chunks.h"
+
+namespace ddarts {
+namespace {
+
+struct Statistics {
+  Tensor mean, rstd;  // [S, E, C]
+};
+
+// Merges the chunks' moments in order: parts[chunk][3][B * L] of chunks with count[chunk] pixels.
+struct Merged {
+  double count = 0, mean = 0, square = 0;
+
+  void add(double pixels, double shift, double sum, double squares) {
+    if (pixels == 0) return;
+    const double other = shift + sum / pixels, total = count + pixels, delta = other - mean;
+    square += squares - sum * (sum / pixels) + delta * delta * (count * pixels / total);
+    mean += delta * (pixels / total);
+    count = total;
+  }
+};
+
+template <typename Real>
+void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>& moments, double eps,
+            Statistics& result) {
+  Real* mean = static_cast<Real*>(result.mean.mutable_data_ptr());
+  Real* rstd = static_cast<Real*>(result.rstd.mutable_data_ptr());
+  const int64_t kernels = g.kinds * g.edges, padded = g.padded();
+  for (int64_t k = 0; k < kernels; ++k) {
+    const int64_t first = g.inputs == 1 ? 0 : k % g.edges * chunks.per_input();
+    for (int64_t c = 0; c < g.channels; ++c) {
+      Merged all;
+      for (int64_t i = 0; i < chunks.per_input(); ++i) {
+        const double* part = &moments[static_cast<size_t>(((i * kernels) + k) * 3 * padded + c)];
+        const double pixels = static_cast<double>((chunks.end(first + i) - chunks.begin(first + i)) * g.out_pixels());
+        all.add(pixels, part[0], part[padded], part[2 * padded]);
+      }
+      const double variance = all.count == 0 ? 0.0 : all.square / all.count;
+      mean[k * g.channels + c] = static_cast<Real>(all.mean);
+      rstd[k * g.channels + c] = static_cast<Real>(1.0 / std::sqrt((variance < 0 ? 0.0 : variance) + eps));
+    }
+  }
+}
+
+template <typename Real>
+Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
+  const StageTable<Real>& table = stage_table<Real>(a.x.size(4));
+  const StageShape g = shape_of(a, table.lanes, sizeof(Real));
+  const StageOperands<Real> operands(a, g, false);
+  std::vector<Real*> out;
+  for (const Tensor& t : y) out.push_back(static_cast<Real*>(t.mutable_data_ptr()));
+  const StageForward<Real> job = {operands.input(), out.data()};
+  const Chunks chunks(g);
+  const int64_t kernels = g.kinds * g.edges, size = 3 * g.padded();
+  std::vector<double> moments(static_cast<size_t>(chunks.per_input() * kernels * size), 0.0);
+  chunks.run<Real>(table.forward_scratch(g), [&](int64_t i, Real* scratch) {
+    std::vector<double*> parts;
+    double* first = &moments[static_cast<size_t>(i % chunks.per_input() * kernels * size)];
+    for (int64_t k = 0; k < kernels; ++k) parts.push_back(first + k * size);
+    const StageChunk<Real> chunk = {chunks.input(i), chunks.begin(i), chunks.end(i), parts.data(), {}, {}, {}};
+    table.forward(job, chunk, scratch);
+  });
+  const ScalarType type = accumulation_type_of<Real>;
+  const std::vector<int64_t> sizes = {g.kinds, g.edges, g.channels};
+  Statistics result = {torch::stable::empty(sizes, type), torch::stable::empty(sizes, type)};
+  finish<Real>(g, chunks, moments, eps, result);
+  return result;
+}
+
+}  // namespace
+
+std::tuple<Tensors, Tensor, Tensor> stage(Tensor x, Tensors depthwise, Tensors pointwise, std::vector<int64_t> dilation,
+                                          int64_t stride, std::optional<Tensor> mean, std::optional<Tensor> rstd,
+                                          double eps) {
+  const StageArguments a = {"stage", x, depthwise, pointwise, dilation, stride, mean, rstd};
+  check_arguments(a);
+  const StageShape g = shape_of(a, 1, 1);
+  const ScalarType type = accumulation_type(x.scalar_type());
+  const std::vector<int64_t> sizes = {g.edges, g.images, g.out_height, g.out_width, g.channels};
+  Tensors y;
+  for (int64_t s = 0; s < g.kinds; ++s) y.push_back(torch::stable::empty(sizes, type));
+  const Statistics found = type == ScalarType::Double ? forward<double>(a, y, eps) : forward<float>(a, y, eps);
+  return {dense(y, x.scalar_type()), found.mean, found.rstd};
+}
+
+}  // namespace ddarts

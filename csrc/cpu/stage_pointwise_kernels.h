@@ -1,0 +1,186 @@
+// The pointwise convolution of blocked arrays and the gradient of its weights: products of small matrices, pixels in
+// registers. Legend in stage_plan.h. P pixels and V vectors of outputs stay in registers while all inputs pass by.
+
+// sum[m][v] = the products of pixel m of z[B][stride pixels][L] with the outputs of block v of weights[V][C][L].
+template <int P, int V>
+DDARTS_INLINE void multiply(Vector (&sum)[P][V], const Real* z, int64_t stride, const Real* weights, int64_t channels) {
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) sum[m][v] = Vector{};
+  }
+  const int64_t next = channels * kLanes;
+  for (int64_t c = 0; c < channels; c += kLanes, z += stride * kLanes) {
+    const int64_t lanes = least(kLanes, channels - c);
+#pragma GCC unroll 4
+    for (int64_t lane = 0; lane < lanes; ++lane, weights += kLanes) {
+      Vector w[V];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) w[v] = load(weights + v * next);
+#pragma GCC unroll 16
+      for (int m = 0; m < P; ++m) {
+        const Real value = z[m * kLanes + lane];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[m][v] += value * w[v];
+      }
+    }
+  }
+}
+
+// Moments of V blocks of outputs over a tile.
+template <int V>
+struct Moments {
+  Vector shift[V], sum[V], square[V];
+};
+
+template <int P, int V>
+DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t lanes,
+                                  Moments<V>& moments) {
+  Vector value[P][V];
+  multiply<P, V>(value, z, g.tile_pixels(), weights, g.channels);
+#pragma GCC unroll 2
+  for (int v = 0; v < V; ++v) {
+    Vector sum = {}, square = {};  // short sums first: no digits are lost
+#pragma GCC unroll 16
+    for (int m = 0; m < P; ++m) {
+      store_some(y + m * g.channels + v * kLanes, value[m][v], lanes - v * kLanes);
+      const Vector centred = value[m][v] - moments.shift[v];
+      sum += centred;
+      square += centred * centred;
+    }
+    moments.sum[v] += sum;
+    moments.square[v] += square;
+  }
+}
+
+// V blocks of outputs of all pixels of a tile, and their moments.
+template <int V>
+static void forward_blocks(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t pixels,
+                           int64_t block, double* into) {
+  constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
+  const int64_t lanes = g.channels - block * kLanes;
+  weights += block * g.channels * kLanes;
+  y += block * kLanes;
+  Moments<V> moments = {};
+  double* at = into + block * kLanes;
+  for (int v = 0; v < V; ++v) {
+    for (int lane = 0; lane < kLanes; ++lane) moments.shift[v][lane] = static_cast<Real>(at[v * kLanes + lane]);
+  }
+  int64_t p = 0;
+  for (; p + kPixels <= pixels; p += kPixels) {
+    forward_pixels<kPixels, V>(g, z + p * kLanes, weights, y + p * g.channels, lanes, moments);
+  }
+  for (; p + 4 <= pixels; p += 4) {
+    forward_pixels<4, V>(g, z + p * kLanes, weights, y + p * g.channels, lanes, moments);
+  }
+  for (; p < pixels; ++p) forward_pixels<1, V>(g, z + p * kLanes, weights, y + p * g.channels, lanes, moments);
+  for (int v = 0; v < V; ++v) {
+    add_to(at + g.padded() + v * kLanes, moments.sum[v]);
+    add_to(at + 2 * g.padded() + v * kLanes, moments.square[v]);
+  }
+}
+
+// y[pixels][C] of a tile, whose moments are added to moments[3][B * L].
+static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t pixels,
+                              double* moments) {
+  int64_t block = 0;
+  for (; block + 2 <= g.blocks; block += 2) forward_blocks<2>(g, z, weights, y, pixels, block, moments);
+  if (block < g.blocks) forward_blocks<1>(g, z, weights, y, pixels, block, moments);
+}
+
+// The shift of the moments: the mean of y over a tile, which is y at the mean of z.
+static void pointwise_shift(const StageShape& g, const Real* z, const Real* weights, int64_t pixels, Real* mean,
+                            double* moments) {
+  for (int64_t block = 0; block < g.blocks; ++block) {
+    Vector sum = {};
+    for (int64_t p = 0; p < pixels; ++p) sum += load(z + (block * g.tile_pixels() + p) * kLanes);
+    store(mean + block * kLanes, sum / static_cast<Real>(pixels));
+  }
+  for (int64_t block = 0; block < g.blocks; ++block) {
+    Vector value[1][1];
+    multiply<1, 1>(value, mean, 1, weights + block * g.channels * kLanes, g.channels);
+    add_to(moments + block * kLanes, value[0][0]);
+  }
+}
+
+template <int P, int V>
+DDARTS_INLINE void backward_pixels(const StageShape& g, const Real* dy, const Real* weights, Real* out,
+                                   const int32_t* offsets) {
+  Vector value[P][V];
+  multiply<P, V>(value, dy, g.tile_pixels(), weights, g.channels);
+  const int64_t plane = g.out_height * g.g_pitch * kLanes;
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) store(out + v * plane + offsets[m], value[m][v]);
+  }
+}
+
+template <int V>
+static void backward_blocks(const StageShape& g, const Real* dy, const Real* weights, Real* out, int64_t pixels,
+                            const int32_t* offsets) {
+  constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
+  int64_t p = 0;
+  for (; p + kPixels <= pixels; p += kPixels) {
+    backward_pixels<kPixels, V>(g, dy + p * kLanes, weights, out, offsets + p);
+  }
+  for (; p + 4 <= pixels; p += 4) backward_pixels<4, V>(g, dy + p * kLanes, weights, out, offsets + p);
+  for (; p < pixels; ++p) backward_pixels<1, V>(g, dy + p * kLanes, weights, out, offsets + p);
+}
+
+// The gradient of a tile's depthwise output from dy[B][pixels][L], by the transposed weights, into rows with borders:
+// pixel p goes to out[B] + offsets[p].
+static void pointwise_backward(const StageShape& g, const Real* dy, const Real* weights, Real* out, int64_t pixels,
+                               const int32_t* offsets) {
+  const int64_t plane = g.out_height * g.g_pitch * kLanes;
+  int64_t block = 0;
+  for (; block + 2 <= g.blocks; block += 2) {
+    backward_blocks<2>(g, dy, weights + block * g.channels * kLanes, out + block * plane, pixels, offsets);
+  }
+  if (block < g.blocks) {
+    backward_blocks<1>(g, dy, weights + block * g.channels * kLanes, out + block * plane, pixels, offsets);
+  }
+}
+
+// out[V][B * L][L] of M inputs += sum over the tile's pixels of z (inputs) times dy (V blocks of outputs).
+template <int M, int V>
+static void outer_product(const StageShape& g, const Real* z, const Real* dy, Real* out, int64_t pixels) {
+  const int64_t next = g.tile_pixels() * kLanes;
+  Vector sum[M][V] = {};
+  for (int64_t p = 0; p < pixels; ++p) {
+    Vector slope[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) slope[v] = load(dy + v * next + p * kLanes);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      const Real value = z[p * kLanes + m];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[m][v] += value * slope[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      Real* at = out + (v * g.padded() + m) * kLanes;
+      store(at, load(at) + sum[m][v]);
+    }
+  }
+}
+
+// out[B][B * L inputs][L outputs] += the gradient of the pointwise weights over a tile.
+static void pointwise_weight_gradient(const StageShape& g, const Real* z, const Real* dy, Real* out, int64_t pixels) {
+  constexpr int kInputs = DDARTS_REGISTERS == 32 ? (kLanes < 8 ? kLanes : 8) : (kLanes < 4 ? kLanes : 4);
+  for (int64_t c = 0; c < g.padded(); c += kInputs) {
+    const Real* inputs = z + (c / kLanes * g.tile_pixels()) * kLanes + c % kLanes;
+    int64_t block = 0;
+    for (; block + 2 <= g.blocks; block += 2) {
+      outer_product<kInputs, 2>(g, inputs, dy + block * g.tile_pixels() * kLanes,
+                                out + (block * g.padded() + c) * kLanes, pixels);
+    }
+    if (block < g.blocks) {
+      outer_product<kInputs, 1>(g, inputs, dy + block * g.tile_pixels() * kLanes,
+                                out + (block * g.padded() + c) * kLanes, pixels);
+    }
+  }
+}
