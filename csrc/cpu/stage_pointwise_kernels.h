@@ -34,7 +34,7 @@ struct Moments {
 };
 
 template <int P, int V>
-DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t lanes,
+DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y,
                                   Moments<V>& moments) {
   Vector value[P][V];
   multiply<P, V>(value, z, g.tile_pixels(), weights, g.channels);
@@ -43,7 +43,7 @@ DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real
     Vector sum = {}, square = {};  // short sums first: no digits are lost
 #pragma GCC unroll 16
     for (int m = 0; m < P; ++m) {
-      store_some(y + m * g.channels + v * kLanes, value[m][v], lanes - v * kLanes);
+      store(y + m * g.padded() + v * kLanes, value[m][v]);
       const Vector centred = value[m][v] - moments.shift[v];
       sum += centred;
       square += centred * centred;
@@ -58,7 +58,6 @@ template <int V>
 static void forward_blocks(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t pixels,
                            int64_t block, double* into) {
   constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
-  const int64_t lanes = g.channels - block * kLanes;
   weights += block * g.channels * kLanes;
   y += block * kLanes;
   Moments<V> moments = {};
@@ -68,19 +67,19 @@ static void forward_blocks(const StageShape& g, const Real* z, const Real* weigh
   }
   int64_t p = 0;
   for (; p + kPixels <= pixels; p += kPixels) {
-    forward_pixels<kPixels, V>(g, z + p * kLanes, weights, y + p * g.channels, lanes, moments);
+    forward_pixels<kPixels, V>(g, z + p * kLanes, weights, y + p * g.padded(), moments);
   }
   for (; p + 4 <= pixels; p += 4) {
-    forward_pixels<4, V>(g, z + p * kLanes, weights, y + p * g.channels, lanes, moments);
+    forward_pixels<4, V>(g, z + p * kLanes, weights, y + p * g.padded(), moments);
   }
-  for (; p < pixels; ++p) forward_pixels<1, V>(g, z + p * kLanes, weights, y + p * g.channels, lanes, moments);
+  for (; p < pixels; ++p) forward_pixels<1, V>(g, z + p * kLanes, weights, y + p * g.padded(), moments);
   for (int v = 0; v < V; ++v) {
     add_to(at + g.padded() + v * kLanes, moments.sum[v]);
     add_to(at + 2 * g.padded() + v * kLanes, moments.square[v]);
   }
 }
 
-// y[pixels][C] of a tile, whose moments are added to moments[3][B * L].
+// y[pixels][B * L] of a tile, whose moments are added to moments[3][B * L].
 static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t pixels,
                               double* moments) {
   int64_t block = 0;

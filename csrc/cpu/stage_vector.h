@@ -17,19 +17,6 @@ DDARTS_INLINE void store(Real* p, const Vector& v) {
   *reinterpret_cast<Unaligned*>(p) = v;
 }
 
-// The first n lanes; the others are zero. n may exceed the lanes.
-DDARTS_INLINE Vector load_some(const Real* p, int64_t n) {
-  if (n >= kLanes) return load(p);
-  Vector v = {};
-  for (int64_t lane = 0; lane < n; ++lane) v[lane] = p[lane];
-  return v;
-}
-
-DDARTS_INLINE void store_some(Real* p, const Vector& v, int64_t n) {
-  if (n >= kLanes) return store(p, v);
-  for (int64_t lane = 0; lane < n; ++lane) p[lane] = v[lane];
-}
-
 // Adds every lane to its own double.
 DDARTS_INLINE void add_to(double* sums, const Vector& v) {
   for (int lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(v[lane]);
