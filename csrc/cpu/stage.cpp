@@ -20,37 +20,38 @@ struct Statistics {
   Tensor mean, rstd;  // [S, E, C]
 };
 
-// Merges the chunks' moments in order: parts[chunk][3][B * L] of chunks with count[chunk] pixels.
-struct Merged {
-  double count = 0, mean = 0, square = 0;
+// Mean and sum of squares about it of one channel, from the moments of its chunks, in order: parts[chunk * step] is the
+// shift, `next` and 2 `next` further are the sums of y - shift and of its square, over counts[chunk] pixels.
+struct Moments {
+  double mean = 0, square = 0;
 
-  void add(double pixels, double shift, double sum, double squares) {
-    if (pixels == 0) return;
-    const double other = shift + sum / pixels, total = count + pixels, delta = other - mean;
-    square += squares - sum * (sum / pixels) + delta * delta * (count * pixels / total);
-    mean += delta * (pixels / total);
-    count = total;
+  Moments(const double* parts, int64_t step, int64_t next, const std::vector<double>& counts, double count) {
+    for (size_t i = 0; i < counts.size(); ++i) mean += parts[i * step] * counts[i] + parts[i * step + next];
+    mean /= count;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      const double sum = parts[i * step + next], off = parts[i * step] - mean;
+      square += parts[i * step + 2 * next] + off * (2 * sum + off * counts[i]);
+    }
   }
 };
 
+// moments[chunk of an input][S * E][3][B * L]
 template <typename Real>
 void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>& moments, double eps,
             Statistics& result) {
   Real* mean = static_cast<Real*>(result.mean.mutable_data_ptr());
   Real* rstd = static_cast<Real*>(result.rstd.mutable_data_ptr());
-  const int64_t kernels = g.kinds * g.edges, padded = g.padded();
+  const int64_t kernels = g.kinds * g.edges, next = g.padded();
+  std::vector<double> counts;
+  for (int64_t i = 0; i < chunks.per_input(); ++i) {
+    counts.push_back(static_cast<double>((chunks.end(i) - chunks.begin(i)) * g.out_pixels()));
+  }
+  const double count = std::max(1.0, static_cast<double>(g.images * g.out_pixels()));
   for (int64_t k = 0; k < kernels; ++k) {
-    const int64_t first = g.inputs == 1 ? 0 : k % g.edges * chunks.per_input();
     for (int64_t c = 0; c < g.channels; ++c) {
-      Merged all;
-      for (int64_t i = 0; i < chunks.per_input(); ++i) {
-        const double* part = &moments[static_cast<size_t>(((i * kernels) + k) * 3 * padded + c)];
-        const double pixels = static_cast<double>((chunks.end(first + i) - chunks.begin(first + i)) * g.out_pixels());
-        all.add(pixels, part[0], part[padded], part[2 * padded]);
-      }
-      const double variance = all.count == 0 ? 0.0 : all.square / all.count;
+      const Moments all(moments.data() + k * 3 * next + c, kernels * 3 * next, next, counts, count);
       mean[k * g.channels + c] = static_cast<Real>(all.mean);
-      rstd[k * g.channels + c] = static_cast<Real>(1.0 / std::sqrt((variance < 0 ? 0.0 : variance) + eps));
+      rstd[k * g.channels + c] = static_cast<Real>(1.0 / std::sqrt((all.square < 0 ? 0.0 : all.square / count) + eps));
     }
   }
 }

@@ -28,16 +28,13 @@ struct WeightLayout {
   }
 };
 
-// out[rows][C] = the sum over the chunks, in order and in double, of parts[chunk][B][part_rows][L].
+// out[rows][C] of blocked[B][blocked_rows][L].
 template <typename Real>
-void reduce(const StageShape& g, const Real* parts, int64_t chunks, int64_t step, int64_t rows, int64_t part_rows,
-            Real* out) {
+void unblock(const StageShape& g, const double* blocked, int64_t blocked_rows, int64_t rows, Real* out) {
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < g.channels; ++c) {
-      const Real* part = parts + (c / g.lanes * part_rows + r) * g.lanes + c % g.lanes;
-      double sum = 0;
-      for (int64_t i = 0; i < chunks; ++i) sum += static_cast<double>(part[i * step]);
-      out[r * g.channels + c] = static_cast<Real>(sum);
+      const int64_t at = (c / g.lanes * blocked_rows + r) * g.lanes + c % g.lanes;
+      out[r * g.channels + c] = static_cast<Real>(blocked[at]);
     }
   }
 }
@@ -63,15 +60,22 @@ Tensor reduced_sums(const StageShape& g, const Chunks& chunks, const std::vector
   return result;
 }
 
+// The chunks' gradients of the weights, added in order and in double.
 template <typename Real>
 void reduce_weights(const StageShape& g, const Chunks& chunks, const WeightLayout& at, Real* parts, Gradients& result) {
   torch::stable::parallel_for(0, g.kinds * g.edges, 1, [&](int64_t begin, int64_t end) {
     for (int64_t k = begin; k < end; ++k) {
       const int64_t s = k / g.edges, e = k % g.edges, taps = result.depthwise[s].size(1) * result.depthwise[s].size(2);
+      const int64_t size = (taps + g.padded()) * g.padded();  // the taps, and behind them the pointwise weights
+      std::vector<double> sum(static_cast<size_t>(size), 0.0);
+      for (int64_t i = 0; i < chunks.per_input(); ++i) {
+        const Real* part = parts + i * at.size + at.taps[k];
+        for (int64_t j = 0; j < size; ++j) sum[j] += static_cast<double>(part[j]);
+      }
       Real* d = static_cast<Real*>(result.depthwise[s].mutable_data_ptr()) + e * taps * g.channels;
       Real* p = static_cast<Real*>(result.pointwise[s].mutable_data_ptr()) + e * g.channels * g.channels;
-      reduce(g, parts + at.taps[k], chunks.per_input(), at.size, taps, taps, d);
-      reduce(g, parts + at.pointwise[k], chunks.per_input(), at.size, g.channels, g.padded(), p);
+      unblock(g, sum.data(), taps, taps, d);
+      unblock(g, sum.data() + taps * g.padded(), g.padded(), g.channels, p);
     }
   });
 }

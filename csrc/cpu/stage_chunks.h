@@ -15,7 +15,8 @@ constexpr int64_t kChunks = 16;  // of the images; times the inputs, where edges
 
 class Chunks {
  public:
-  explicit Chunks(const StageShape& g) : inputs_(g.inputs), images_(g.images), chunks_(std::min(g.images, kChunks)) {}
+  explicit Chunks(const StageShape& g)
+      : inputs_(g.inputs), images_(g.images), chunks_(g.out_pixels() == 0 ? 0 : std::min(g.images, kChunks)) {}
 
   int64_t per_input() const { return chunks_; }
   int64_t count() const { return chunks_ * inputs_; }

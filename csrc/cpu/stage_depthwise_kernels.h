@@ -92,17 +92,18 @@ static void depthwise_input_gradient(const StageShape& g, const StageKind&, cons
   }
 }
 
-// Taps of rows k0 to k0 + G of one block: out[G * K][L] += sum over pixels of u g. Rows of u outside the image are
-// `zeros`. Where G K accumulators are too few to hide the latency of an addition, even and odd columns have their own.
+// Taps of rows k0 to k0 + G of one block: out[G * K][L] += sum of u g over the pixels of rows y0 to y1 of g. Rows of u
+// outside the image are `zeros`. Where G K accumulators are too few to hide the latency of an addition, even and odd
+// columns have their own.
 template <int K, int D, int S, int G>
 static void tap_row_gradients(const StageShape& g, const Real* u, const Real* dz, const Real* zeros, Real* out,
-                              int64_t k0) {
+                              int64_t k0, int64_t y0, int64_t y1) {
   constexpr int kPadding = D * (K / 2);
   constexpr int kStep = 4;
   constexpr int kReach = (kStep - 1) * S + (K - 1) * D + 1;
   constexpr int kSets = G * K < 8 ? 2 : 1;
   Vector sum[kSets * G][K] = {};
-  for (int64_t oy = 0; oy < g.out_height; ++oy) {
+  for (int64_t oy = y0; oy < y1; ++oy) {
     const Real* rows[G];
     for (int r = 0; r < G; ++r) {
       const int64_t y = oy * S + (k0 + r) * D - kPadding;
@@ -146,12 +147,16 @@ static void depthwise_tap_gradient(const StageShape& g, const StageKind&, const 
     const Real* values = u + b * g.height * g.u_pitch * kLanes;
     const Real* slopes = dz + b * g.out_height * g.g_pitch * kLanes;
     Real* taps = out + b * K * K * kLanes;
-    int k = 0;
-    for (; k + kGroup <= K; k += kGroup) {
-      tap_row_gradients<K, D, S, kGroup>(g, values, slopes, zeros, taps + k * K * kLanes, k);
-    }
-    if constexpr (K % kGroup != 0) {
-      tap_row_gradients<K, D, S, K % kGroup>(g, values, slopes, zeros, taps + k * K * kLanes, k);
+    const int64_t rows = g.out_width >= kLongestSum ? 1 : kLongestSum / g.out_width;
+    for (int64_t y0 = 0; y0 < g.out_height; y0 += rows) {
+      const int64_t y1 = least(g.out_height, y0 + rows);
+      int k = 0;
+      for (; k + kGroup <= K; k += kGroup) {
+        tap_row_gradients<K, D, S, kGroup>(g, values, slopes, zeros, taps + k * K * kLanes, k, y0, y1);
+      }
+      if constexpr (K % kGroup != 0) {
+        tap_row_gradients<K, D, S, K % kGroup>(g, values, slopes, zeros, taps + k * K * kLanes, k, y0, y1);
+      }
     }
   }
 }

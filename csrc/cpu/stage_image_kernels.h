@@ -38,6 +38,8 @@ static int64_t buffer_size(const StageShape& g) {
   return (g.tile_pixels() + g.width) * g.padded();
 }
 
+constexpr int64_t kAhead = 1024;  // numbers: the rows of x are read once, faster than the processor fetches on its own
+
 // u[B][H][u_pitch][L] = ReLU(z) of one image; NaN stays NaN.
 static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real* u, Real* buffer) {
   const StageShape& g = in.shape;
@@ -49,6 +51,7 @@ static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real*
       const Vector rstd = load(in.rstd + input * g.padded() + b * kLanes);
       Real* out = u + ((b * g.height + y) * g.u_pitch + g.u_left) * kLanes;
       for (int64_t p = 0; p < g.width; ++p) {
+        __builtin_prefetch(x + p * g.padded() + b * kLanes + kAhead);
         const Vector z = normalized(load(x + p * g.padded() + b * kLanes), mean, rstd);
         store(out + p * kLanes, z < 0 ? Vector{} : z);
       }
@@ -72,25 +75,24 @@ static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk
   const StageShape& g = job.in.shape;
   const Edges edges = readers(g, chunk.input);
   Real* u = scratch;
-  Real* tile = u + u_size(g);
-  Real* mean = tile + tile_size(g);
+  Real* z = u + u_size(g);
+  Real* mean = z + tile_size(g);
   Real* buffer = mean + g.padded();
   for (int64_t n = chunk.begin; n < chunk.end; ++n) {
     fill(job.in, chunk.input, n, u, buffer);
     for (int64_t k = edges.begin * g.kinds; k < edges.end * g.kinds; ++k) {
-      const int64_t s = k % g.kinds, e = k / g.kinds, at = s * g.edges + e;
+      const int64_t s = k % g.kinds, at = s * g.edges + k / g.kinds;
       const Depthwise& dw = depthwise(job.in.kinds[s], g.stride);
-      Real* y = job.y[s] + (e * g.images + n) * g.out_pixels() * g.channels;
+      const Real* weights = job.in.pointwise[at];
+      Real* y = job.y[s] + (k / g.kinds * g.images + n) * g.out_pixels() * g.channels;
       for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
-        const int64_t rows = least(g.tile_rows, g.out_height - y0);
-        dw.rows(g, job.in.kinds[s], u, job.in.taps[at], tile, y0, rows);
-        const int64_t pixels = rows * g.out_width;
-        const Real* weights = job.in.pointwise[at];
-        if (n == chunk.begin && y0 == 0) pointwise_shift(g, tile, weights, pixels, mean, chunk.moments[at]);
-        Real* rows_of_y = y + y0 * g.out_width * g.channels;
-        Real* out = target(g, rows_of_y, buffer);
-        pointwise_forward(g, tile, weights, out, pixels, chunk.moments[at]);
-        narrow(g, out, pixels, rows_of_y);
+        const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
+        dw.rows(g, job.in.kinds[s], u, job.in.taps[at], z, y0, rows);
+        if (n == chunk.begin && y0 == 0) pointwise_shift(g, z, weights, pixels, mean, chunk.moments[at]);
+        Real* tile = y + y0 * g.out_width * g.channels;
+        Real* out = target(g, tile, buffer);
+        pointwise_forward(g, z, weights, out, tile + pixels * g.channels, pixels, chunk.moments[at]);
+        narrow(g, out, pixels, tile);
       }
     }
   }
@@ -147,6 +149,12 @@ static void output_gradient(const StageShape& g, const Real* grad, const Real* y
   }
 }
 
+static Slopes slopes(const StageBackward<Real>& job, int64_t s, int64_t e, int64_t image) {
+  const StageShape& g = job.in.shape;
+  const int64_t size = g.out_pixels() * g.channels;
+  return {job.grads[s * g.edges + e] + image * size, job.y[s] + (e * g.images + image) * size};
+}
+
 // One kind and edge of one image: adds to du and to the gradients of the weights.
 static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Real>& chunk, const Workspace& w,
                             int64_t s, int64_t e, int64_t image, bool first) {
@@ -154,16 +162,16 @@ static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Rea
   const StageKind& kind = job.in.kinds[s];
   const Depthwise& dw = depthwise(kind, g.stride);
   const int64_t at = s * g.edges + e;
-  const Real* grad = job.grads[at] + image * g.out_pixels() * g.channels;
-  const Real* y = job.y[s] + (e * g.images + image) * g.out_pixels() * g.channels;
+  Slopes tile = slopes(job, s, e, image);
   for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
     const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
-    const int64_t from = y0 * g.out_width * g.channels;
-    const Real* wide_grad = widened(g, grad + from, pixels, w.buffer);
-    const Real* wide_y = widened(g, y + from, pixels, w.other_buffer);
-    output_gradient(g, wide_grad, wide_y, job.coefficients + 3 * at * g.padded(), w.dy, pixels);
+    const Real* grad = widened(g, tile.grad, pixels, w.buffer);
+    const Real* y = widened(g, tile.y, pixels, w.other_buffer);
+    output_gradient(g, grad, y, job.coefficients + 3 * at * g.padded(), w.dy, pixels);
+    tile = {tile.grad + pixels * g.channels, tile.y + pixels * g.channels};
+    if (y0 + rows == g.out_height && s + 1 < g.kinds) tile = slopes(job, s + 1, e, image);
     Real* out = w.g + (y0 * g.g_pitch + g.g_left) * kLanes;
-    pointwise_backward(g, w.dy, job.in.pointwise[at], out, pixels, w.offsets);
+    pointwise_backward(g, w.dy, job.in.pointwise[at], out, pixels, w.offsets, tile);
     if (!job.need_weights) continue;
     dw.rows(g, kind, w.u, job.in.taps[at], w.z, y0, rows);
     pointwise_weight_gradient(g, w.z, w.dy, chunk.pointwise[at], pixels);

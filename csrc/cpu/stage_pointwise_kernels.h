@@ -1,5 +1,7 @@
 // The pointwise convolution of blocked arrays and the gradient of its weights: products of small matrices, pixels in
-// registers. Legend in stage_plan.h. P pixels and V vectors of outputs stay in registers while all inputs pass by.
+// registers. Legend in stage_plan.h. P pixels and V vectors of outputs stay in registers while all inputs pass by. They
+// compute much on little memory, so meanwhile they fetch what the next tile reads or writes: `next`, any readable
+// address.
 
 // sum[m][v] = the products of pixel m of z[B][stride pixels][L] with the outputs of block v of weights[V][C][L].
 template <int P, int V>
@@ -34,8 +36,10 @@ struct Moments {
 };
 
 template <int P, int V>
-DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y,
+DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
                                   Moments<V>& moments) {
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) __builtin_prefetch(next + m * g.channels, 1);
   Vector value[P][V];
   multiply<P, V>(value, z, g.tile_pixels(), weights, g.channels);
 #pragma GCC unroll 2
@@ -55,36 +59,41 @@ DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real
 
 // V blocks of outputs of all pixels of a tile, and their moments.
 template <int V>
-static void forward_blocks(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t pixels,
-                           int64_t block, double* into) {
+static void forward_blocks(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+                           int64_t pixels, double* into) {
   constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
-  weights += block * g.channels * kLanes;
-  y += block * kLanes;
   Moments<V> moments = {};
-  double* at = into + block * kLanes;
   for (int v = 0; v < V; ++v) {
-    for (int lane = 0; lane < kLanes; ++lane) moments.shift[v][lane] = static_cast<Real>(at[v * kLanes + lane]);
+    for (int lane = 0; lane < kLanes; ++lane) moments.shift[v][lane] = static_cast<Real>(into[v * kLanes + lane]);
   }
   int64_t p = 0;
   for (; p + kPixels <= pixels; p += kPixels) {
-    forward_pixels<kPixels, V>(g, z + p * kLanes, weights, y + p * g.padded(), moments);
+    forward_pixels<kPixels, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
   }
   for (; p + 4 <= pixels; p += 4) {
-    forward_pixels<4, V>(g, z + p * kLanes, weights, y + p * g.padded(), moments);
+    forward_pixels<4, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
   }
-  for (; p < pixels; ++p) forward_pixels<1, V>(g, z + p * kLanes, weights, y + p * g.padded(), moments);
+  for (; p < pixels; ++p) {
+    forward_pixels<1, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
+  }
   for (int v = 0; v < V; ++v) {
-    add_to(at + g.padded() + v * kLanes, moments.sum[v]);
-    add_to(at + 2 * g.padded() + v * kLanes, moments.square[v]);
+    add_to(into + g.padded() + v * kLanes, moments.sum[v]);
+    add_to(into + 2 * g.padded() + v * kLanes, moments.square[v]);
   }
 }
 
-// y[pixels][B * L] of a tile, whose moments are added to moments[3][B * L].
-static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, int64_t pixels,
-                              double* moments) {
+// y[pixels][B * L] of a tile, whose moments are added to moments[3][B * L]. `next`: y of the next tile.
+static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+                              int64_t pixels, double* moments) {
   int64_t block = 0;
-  for (; block + 2 <= g.blocks; block += 2) forward_blocks<2>(g, z, weights, y, pixels, block, moments);
-  if (block < g.blocks) forward_blocks<1>(g, z, weights, y, pixels, block, moments);
+  for (; block + 2 <= g.blocks; block += 2) {
+    const int64_t c = block * kLanes;
+    forward_blocks<2>(g, z, weights + c * g.channels, y + c, next + c, pixels, moments + c);
+  }
+  if (block < g.blocks) {
+    const int64_t c = block * kLanes;
+    forward_blocks<1>(g, z, weights + c * g.channels, y + c, next + c, pixels, moments + c);
+  }
 }
 
 // The shift of the moments: the mean of y over a tile, which is y at the mean of z.
@@ -102,9 +111,19 @@ static void pointwise_shift(const StageShape& g, const Real* z, const Real* weig
   }
 }
 
+// What a tile of the backward pass reads.
+struct Slopes {
+  const Real *grad, *y;  // [pixels][C]
+};
+
 template <int P, int V>
 DDARTS_INLINE void backward_pixels(const StageShape& g, const Real* dy, const Real* weights, Real* out,
-                                   const int32_t* offsets) {
+                                   const int32_t* offsets, const Slopes& next, int64_t at) {
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) {
+    __builtin_prefetch(next.grad + at + m * g.channels);
+    __builtin_prefetch(next.y + at + m * g.channels);
+  }
   Vector value[P][V];
   multiply<P, V>(value, dy, g.tile_pixels(), weights, g.channels);
   const int64_t plane = g.out_height * g.g_pitch * kLanes;
@@ -117,31 +136,37 @@ DDARTS_INLINE void backward_pixels(const StageShape& g, const Real* dy, const Re
 
 template <int V>
 static void backward_blocks(const StageShape& g, const Real* dy, const Real* weights, Real* out, int64_t pixels,
-                            const int32_t* offsets) {
+                            const int32_t* offsets, const Slopes& next, int64_t c) {
   constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
   int64_t p = 0;
   for (; p + kPixels <= pixels; p += kPixels) {
-    backward_pixels<kPixels, V>(g, dy + p * kLanes, weights, out, offsets + p);
+    backward_pixels<kPixels, V>(g, dy + p * kLanes, weights, out, offsets + p, next, p * g.channels + c);
   }
-  for (; p + 4 <= pixels; p += 4) backward_pixels<4, V>(g, dy + p * kLanes, weights, out, offsets + p);
-  for (; p < pixels; ++p) backward_pixels<1, V>(g, dy + p * kLanes, weights, out, offsets + p);
+  for (; p + 4 <= pixels; p += 4) {
+    backward_pixels<4, V>(g, dy + p * kLanes, weights, out, offsets + p, next, p * g.channels + c);
+  }
+  for (; p < pixels; ++p) {
+    backward_pixels<1, V>(g, dy + p * kLanes, weights, out, offsets + p, next, p * g.channels + c);
+  }
 }
 
 // The gradient of a tile's depthwise output from dy[B][pixels][L], by the transposed weights, into rows with borders:
 // pixel p goes to out[B] + offsets[p].
 static void pointwise_backward(const StageShape& g, const Real* dy, const Real* weights, Real* out, int64_t pixels,
-                               const int32_t* offsets) {
+                               const int32_t* offsets, const Slopes& next) {
   const int64_t plane = g.out_height * g.g_pitch * kLanes;
-  int64_t block = 0;
-  for (; block + 2 <= g.blocks; block += 2) {
-    backward_blocks<2>(g, dy, weights + block * g.channels * kLanes, out + block * plane, pixels, offsets);
+  int64_t b = 0;
+  for (; b + 2 <= g.blocks; b += 2) {
+    const Real* w = weights + b * kLanes * g.channels;
+    backward_blocks<2>(g, dy, w, out + b * plane, pixels, offsets, next, b * kLanes);
   }
-  if (block < g.blocks) {
-    backward_blocks<1>(g, dy, weights + block * g.channels * kLanes, out + block * plane, pixels, offsets);
+  if (b < g.blocks) {
+    const Real* w = weights + b * kLanes * g.channels;
+    backward_blocks<1>(g, dy, w, out + b * plane, pixels, offsets, next, b * kLanes);
   }
 }
 
-// out[V][B * L][L] of M inputs += sum over the tile's pixels of z (inputs) times dy (V blocks of outputs).
+// out[V][B * L][L] of M inputs += sum over the pixels of z (inputs) times dy (V blocks of outputs).
 template <int M, int V>
 static void outer_product(const StageShape& g, const Real* z, const Real* dy, Real* out, int64_t pixels) {
   const int64_t next = g.tile_pixels() * kLanes;
@@ -169,17 +194,19 @@ static void outer_product(const StageShape& g, const Real* z, const Real* dy, Re
 
 // out[B][B * L inputs][L outputs] += the gradient of the pointwise weights over a tile.
 static void pointwise_weight_gradient(const StageShape& g, const Real* z, const Real* dy, Real* out, int64_t pixels) {
-  constexpr int kInputs = DDARTS_REGISTERS == 32 ? (kLanes < 8 ? kLanes : 8) : (kLanes < 4 ? kLanes : 4);
-  for (int64_t c = 0; c < g.padded(); c += kInputs) {
-    const Real* inputs = z + (c / kLanes * g.tile_pixels()) * kLanes + c % kLanes;
-    int64_t block = 0;
-    for (; block + 2 <= g.blocks; block += 2) {
-      outer_product<kInputs, 2>(g, inputs, dy + block * g.tile_pixels() * kLanes,
-                                out + (block * g.padded() + c) * kLanes, pixels);
-    }
-    if (block < g.blocks) {
-      outer_product<kInputs, 1>(g, inputs, dy + block * g.tile_pixels() * kLanes,
-                                out + (block * g.padded() + c) * kLanes, pixels);
+  constexpr int kInputs = least(kLanes, DDARTS_REGISTERS == 32 ? 8 : 4);
+  const int64_t plane = g.tile_pixels() * kLanes;
+  for (int64_t p = 0; p < pixels; p += kLongestSum) {
+    const int64_t n = least(kLongestSum, pixels - p);
+    for (int64_t c = 0; c < g.padded(); c += kInputs) {
+      const Real* inputs = z + c / kLanes * plane + p * kLanes + c % kLanes;
+      int64_t b = 0;
+      for (; b + 2 <= g.blocks; b += 2) {
+        outer_product<kInputs, 2>(g, inputs, dy + b * plane + p * kLanes, out + (b * g.padded() + c) * kLanes, n);
+      }
+      if (b < g.blocks) {
+        outer_product<kInputs, 1>(g, inputs, dy + b * plane + p * kLanes, out + (b * g.padded() + c) * kLanes, n);
+      }
     }
   }
 }

@@ -4,6 +4,7 @@
 
 typedef DDARTS_REAL Real;
 constexpr int kLanes = DDARTS_LANES;
+constexpr int64_t kLongestSum = 64;  // terms that an accumulator takes before it is added to the total
 typedef Real Vector __attribute__((vector_size(sizeof(Real) * kLanes)));
 typedef Real Unaligned __attribute__((vector_size(sizeof(Real) * kLanes), aligned(sizeof(Real)), may_alias));
 
@@ -22,6 +23,6 @@ DDARTS_INLINE void add_to(double* sums, const Vector& v) {
   for (int lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(v[lane]);
 }
 
-static int64_t least(int64_t a, int64_t b) {
+static constexpr int64_t least(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
