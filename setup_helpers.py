@@ -23,6 +23,7 @@ CXX_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-para
 # Never -march=native: the instruction set is chosen at run time (csrc/common/capability.h).
 STABLE_DEFINES = ["TORCH_TARGET_VERSION=0x020b000000000000", f"Py_LIMITED_API={PYTHON_TARGET}"]
 
+
 def _sources(folder: str, suffix: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in (CSRC / folder).glob(f"*{suffix}"))
 

@@ -5,6 +5,7 @@
 
 #include "cpu/mixed_sum.h"
 #include "cpu/pools.h"
+#include "cpu/stage.h"
 #include "cpu/threshold.h"
 #include "ddarts_build_record.h"
 
@@ -18,5 +19,7 @@ STABLE_TORCH_LIBRARY_IMPL(ddarts_cpp, CPU, m) {
   m.impl("mixed_sum_backward", TORCH_BOX(&ddarts::mixed_sum_backward));
   m.impl("pools", TORCH_BOX(&ddarts::pools));
   m.impl("pools_backward", TORCH_BOX(&ddarts::pools_backward));
+  m.impl("stage", TORCH_BOX(&ddarts::stage));
+  m.impl("stage_backward", TORCH_BOX(&ddarts::stage_backward));
   m.impl("threshold", TORCH_BOX(&ddarts::threshold));
 }

@@ -1,0 +1,100 @@
+// The stage of many edges at once, forward. Legend in stage_plan.h.
+//
+// A thread takes a chunk of images: ReLU (and BN) of one image into rows with borders, then for every edge and kind a
+// few rows of the depthwise convolution, which stay in the first-level cache for the pointwise one, which stores y and
+// adds up its moments. Nothing but y and the moments is written to memory.
+
+#include "stage.h"
+
+#include <torch/csrc/stable/ops.h>
+
+#include <cmath>
+
+#include "stage_arguments.h"
+#include "stage_chunks.h"
+
+namespace ddarts {
+namespace {
+
+struct Statistics {
+  Tensor mean, rstd;  // [S, E, C]
+};
+
+// Mean and sum of squares about it of one channel, from the moments of its chunks, in order: parts[chunk * step] is the
+// shift, `next` and 2 `next` further are the sums of y - shift and of its square, over counts[chunk] pixels.
+struct Moments {
+  double mean = 0, square = 0;
+
+  Moments(const double* parts, int64_t step, int64_t next, const std::vector<double>& counts, double count) {
+    for (size_t i = 0; i < counts.size(); ++i) mean += parts[i * step] * counts[i] + parts[i * step + next];
+    mean /= count;
+    for (size_t i = 0; i < counts.size(); ++i) {
+      const double sum = parts[i * step + next], off = parts[i * step] - mean;
+      square += parts[i * step + 2 * next] + off * (2 * sum + off * counts[i]);
+    }
+  }
+};
+
+// moments[chunk of an input][S * E][3][B * L]
+template <typename Real>
+void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>& moments, double eps,
+            Statistics& result) {
+  Real* mean = static_cast<Real*>(result.mean.mutable_data_ptr());
+  Real* rstd = static_cast<Real*>(result.rstd.mutable_data_ptr());
+  const int64_t kernels = g.kinds * g.edges, next = g.padded();
+  std::vector<double> counts;
+  for (int64_t i = 0; i < chunks.per_input(); ++i) {
+    counts.push_back(static_cast<double>((chunks.end(i) - chunks.begin(i)) * g.out_pixels()));
+  }
+  const double count = std::max(1.0, static_cast<double>(g.images * g.out_pixels()));
+  for (int64_t k = 0; k < kernels; ++k) {
+    for (int64_t c = 0; c < g.channels; ++c) {
+      const Moments all(moments.data() + k * 3 * next + c, kernels * 3 * next, next, counts, count);
+      mean[k * g.channels + c] = static_cast<Real>(all.mean);
+      rstd[k * g.channels + c] = static_cast<Real>(1.0 / std::sqrt((all.square < 0 ? 0.0 : all.square / count) + eps));
+    }
+  }
+}
+
+template <typename Real>
+Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
+  const StageTable<Real>& table = stage_table<Real>(a.x.size(4));
+  const StageShape g = shape_of(a, table.lanes, sizeof(Real));
+  const StageOperands<Real> operands(a, g, false);
+  std::vector<Real*> out;
+  for (const Tensor& t : y) out.push_back(static_cast<Real*>(t.mutable_data_ptr()));
+  const StageForward<Real> job = {operands.input(), out.data()};
+  const Chunks chunks(g);
+  const int64_t kernels = g.kinds * g.edges, size = 3 * g.padded();
+  std::vector<double> moments(static_cast<size_t>(chunks.per_input() * kernels * size), 0.0);
+  chunks.run<Real>(table.forward_scratch(g), [&](int64_t i, Real* scratch) {
+    std::vector<double*> parts;
+    double* first = &moments[static_cast<size_t>(i % chunks.per_input() * kernels * size)];
+    for (int64_t k = 0; k < kernels; ++k) parts.push_back(first + k * size);
+    const StageChunk<Real> chunk = {chunks.input(i), chunks.begin(i), chunks.end(i), parts.data(), {}, {}, {}};
+    table.forward(job, chunk, scratch);
+  });
+  const ScalarType type = accumulation_type_of<Real>;
+  const std::vector<int64_t> sizes = {g.kinds, g.edges, g.channels};
+  Statistics result = {torch::stable::empty(sizes, type), torch::stable::empty(sizes, type)};
+  finish<Real>(g, chunks, moments, eps, result);
+  return result;
+}
+
+}  // namespace
+
+std::tuple<Tensors, Tensor, Tensor> stage(Tensor x, Tensors depthwise, Tensors pointwise, std::vector<int64_t> dilation,
+                                          int64_t stride, std::optional<Tensor> mean, std::optional<Tensor> rstd,
+                                          double eps) {
+  const StageArguments a = {"stage", x, depthwise, pointwise, dilation, stride, mean, rstd};
+  check_arguments(a);
+  const StageShape g = shape_of(a, 1, 1);
+  const ScalarType type = accumulation_type(x.scalar_type());
+  const std::vector<int64_t> sizes = {g.edges, g.images, g.out_height, g.out_width, g.channels};
+  Tensors y;
+  for (int64_t s = 0; s < g.kinds; ++s) y.push_back(torch::stable::empty(sizes, type));
+  const Statistics found = type == ScalarType::Double ? forward<double>(a, y, eps) : forward<float>(a, y, eps);
+  return {dense(y, x.scalar_type()), found.mean, found.rstd};
+}
+
+}  // namespace ddarts

@@ -1,0 +1,44 @@
+// The work of one call in fixed chunks of images, so that sums do not depend on the number of threads.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "aligned.h"
+#include "stage_plan.h"
+
+namespace ddarts {
+
+constexpr int64_t kChunks = 16;  // of the images; times the inputs, where edges read different ones
+
+class Chunks {
+ public:
+  explicit Chunks(const StageShape& g)
+      : inputs_(g.inputs), images_(g.images), chunks_(g.out_pixels() == 0 ? 0 : std::min(g.images, kChunks)) {}
+
+  int64_t per_input() const { return chunks_; }
+  int64_t count() const { return chunks_ * inputs_; }
+  int64_t input(int64_t i) const { return i / chunks_; }
+  int64_t begin(int64_t i) const { return i % chunks_ * images_ / chunks_; }
+  int64_t end(int64_t i) const { return (i % chunks_ + 1) * images_ / chunks_; }
+
+  // body(chunk, scratch): each thread takes the next chunk, and has its own scratch of this many numbers.
+  template <typename Real, typename Body>
+  void run(int64_t scratch_size, const Body& body) const {
+    std::atomic<int64_t> next = 0;
+    torch::stable::parallel_for(0, count(), 1, [&](int64_t, int64_t) {
+      Aligned<Real> scratch;
+      for (int64_t i = next++; i < count(); i = next++) {
+        if (scratch.data() == nullptr) scratch = Aligned<Real>(scratch_size);
+        body(i, scratch.data());
+      }
+    });
+  }
+
+ private:
+  int64_t inputs_, images_, chunks_;
+};
+
+}  // namespace ddarts

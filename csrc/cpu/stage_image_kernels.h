@@ -1,0 +1,225 @@
+// One chunk of images through the stage and back. Legend in stage_plan.h.
+
+struct Edges {
+  int64_t begin, end;
+};
+
+// The edges that read this input.
+static Edges readers(const StageShape& g, int64_t input) {
+  return g.inputs == 1 ? Edges{0, g.edges} : Edges{input, input + 1};
+}
+
+DDARTS_INLINE Vector normalized(const Vector& x, const Vector& mean, const Vector& rstd) {
+  return (x - mean) * rstd;
+}
+
+// Pixels of a tensor, [pixels][C], as the kernels read and write them: [pixels][B * L]. The same memory where the
+// channels fill their blocks, else a buffer.
+static const Real* widened(const StageShape& g, const Real* from, int64_t pixels, Real* buffer) {
+  if (g.channels == g.padded()) return from;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t c = 0; c < g.padded(); ++c) buffer[p * g.padded() + c] = c < g.channels ? from[p * g.channels + c] : 0;
+  }
+  return buffer;
+}
+
+static Real* target(const StageShape& g, Real* to, Real* buffer) {
+  return g.channels == g.padded() ? to : buffer;
+}
+
+static void narrow(const StageShape& g, const Real* from, int64_t pixels, Real* to) {
+  if (from == to) return;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t c = 0; c < g.channels; ++c) to[p * g.channels + c] = from[p * g.padded() + c];
+  }
+}
+
+static int64_t buffer_size(const StageShape& g) {
+  return (g.tile_pixels() + g.width) * g.padded();
+}
+
+constexpr int64_t kAhead = 1024;  // numbers: the rows of x are read once, faster than the processor fetches on its own
+
+// u[B][H][u_pitch][L] = ReLU(z) of one image; NaN stays NaN.
+static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real* u, Real* buffer) {
+  const StageShape& g = in.shape;
+  for (int64_t y = 0; y < g.height; ++y) {
+    const Real* row = in.x + ((input * g.images + image) * g.height + y) * g.width * g.channels;
+    const Real* x = widened(g, row, g.width, buffer);
+    for (int64_t b = 0; b < g.blocks; ++b) {
+      const Vector mean = load(in.mean + input * g.padded() + b * kLanes);
+      const Vector rstd = load(in.rstd + input * g.padded() + b * kLanes);
+      Real* out = u + ((b * g.height + y) * g.u_pitch + g.u_left) * kLanes;
+      for (int64_t p = 0; p < g.width; ++p) {
+        __builtin_prefetch(x + p * g.padded() + b * kLanes + kAhead);
+        const Vector z = normalized(load(x + p * g.padded() + b * kLanes), mean, rstd);
+        store(out + p * kLanes, z < 0 ? Vector{} : z);
+      }
+    }
+  }
+}
+
+static int64_t u_size(const StageShape& g) {
+  return g.blocks * g.height * g.u_pitch * kLanes;
+}
+
+static int64_t tile_size(const StageShape& g) {
+  return g.blocks * g.tile_pixels() * kLanes;
+}
+
+static int64_t forward_scratch(const StageShape& g) {
+  return u_size(g) + tile_size(g) + g.padded() + buffer_size(g);
+}
+
+static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk, Real* scratch) {
+  const StageShape& g = job.in.shape;
+  const Edges edges = readers(g, chunk.input);
+  Real* u = scratch;
+  Real* z = u + u_size(g);
+  Real* mean = z + tile_size(g);
+  Real* buffer = mean + g.padded();
+  for (int64_t n = chunk.begin; n < chunk.end; ++n) {
+    fill(job.in, chunk.input, n, u, buffer);
+    for (int64_t k = edges.begin * g.kinds; k < edges.end * g.kinds; ++k) {
+      const int64_t s = k % g.kinds, at = s * g.edges + k / g.kinds;
+      const Depthwise& dw = depthwise(job.in.kinds[s], g.stride);
+      const Real* weights = job.in.pointwise[at];
+      Real* y = job.y[s] + (k / g.kinds * g.images + n) * g.out_pixels() * g.channels;
+      for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
+        const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
+        dw.rows(g, job.in.kinds[s], u, job.in.taps[at], z, y0, rows);
+        if (n == chunk.begin && y0 == 0) pointwise_shift(g, z, weights, pixels, mean, chunk.moments[at]);
+        Real* tile = y + y0 * g.out_width * g.channels;
+        Real* out = target(g, tile, buffer);
+        pointwise_forward(g, z, weights, out, tile + pixels * g.channels, pixels, chunk.moments[at]);
+        narrow(g, out, pixels, tile);
+      }
+    }
+  }
+}
+
+// What backward works with.
+struct Workspace {
+  Real *u, *z, *dy, *g, *du, *zeros, *buffer, *other_buffer;
+  int32_t* offsets;
+};
+
+static int64_t g_size(const StageShape& g) {
+  return g.blocks * g.out_height * g.g_pitch * kLanes;
+}
+
+static int64_t du_size(const StageShape& g) {
+  return g.blocks * g.height * g.du_pitch * kLanes;
+}
+
+static int64_t backward_scratch(const StageShape& g) {
+  const int64_t offsets = rounded_up(g.tile_pixels(), kLanes);
+  return u_size(g) + 2 * tile_size(g) + g_size(g) + du_size(g) + g.u_pitch * kLanes + 2 * buffer_size(g) + offsets;
+}
+
+static Workspace workspace(const StageShape& g, Real* scratch) {
+  Workspace w;
+  w.u = scratch;
+  w.z = w.u + u_size(g);
+  w.dy = w.z + tile_size(g);
+  w.g = w.dy + tile_size(g);
+  w.du = w.g + g_size(g);
+  w.zeros = w.du + du_size(g);
+  w.buffer = w.zeros + g.u_pitch * kLanes;
+  w.other_buffer = w.buffer + buffer_size(g);
+  w.offsets = reinterpret_cast<int32_t*>(w.other_buffer + buffer_size(g));
+  for (int64_t p = 0; p < g.tile_rows * g.out_width; ++p) {
+    w.offsets[p] = static_cast<int32_t>((p / g.out_width * g.g_pitch + p % g.out_width) * kLanes);
+  }
+  return w;
+}
+
+// dy[B][pixels][L] of a tile, from [pixels][B * L].
+static void output_gradient(const StageShape& g, const Real* grad, const Real* y, const Real* coefficients, Real* dy,
+                            int64_t pixels) {
+  for (int64_t b = 0; b < g.blocks; ++b) {
+    const Vector of_grad = load(coefficients + b * kLanes);
+    const Vector of_y = load(coefficients + g.padded() + b * kLanes);
+    const Vector constant = load(coefficients + 2 * g.padded() + b * kLanes);
+    Real* out = dy + b * g.tile_pixels() * kLanes;
+    for (int64_t p = 0; p < pixels; ++p) {
+      const int64_t at = p * g.padded() + b * kLanes;
+      store(out + p * kLanes, of_grad * load(grad + at) + (of_y * load(y + at) + constant));
+    }
+  }
+}
+
+static Slopes slopes(const StageBackward<Real>& job, int64_t s, int64_t e, int64_t image) {
+  const StageShape& g = job.in.shape;
+  const int64_t size = g.out_pixels() * g.channels;
+  return {job.grads[s * g.edges + e] + image * size, job.y[s] + (e * g.images + image) * size};
+}
+
+// One kind and edge of one image: adds to du and to the gradients of the weights.
+static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Real>& chunk, const Workspace& w,
+                            int64_t s, int64_t e, int64_t image, bool first) {
+  const StageShape& g = job.in.shape;
+  const StageKind& kind = job.in.kinds[s];
+  const Depthwise& dw = depthwise(kind, g.stride);
+  const int64_t at = s * g.edges + e;
+  Slopes tile = slopes(job, s, e, image);
+  for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
+    const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
+    const Real* grad = widened(g, tile.grad, pixels, w.buffer);
+    const Real* y = widened(g, tile.y, pixels, w.other_buffer);
+    output_gradient(g, grad, y, job.coefficients + 3 * at * g.padded(), w.dy, pixels);
+    tile = {tile.grad + pixels * g.channels, tile.y + pixels * g.channels};
+    if (y0 + rows == g.out_height && s + 1 < g.kinds) tile = slopes(job, s + 1, e, image);
+    Real* out = w.g + (y0 * g.g_pitch + g.g_left) * kLanes;
+    pointwise_backward(g, w.dy, job.in.pointwise[at], out, pixels, w.offsets, tile);
+    if (!job.need_weights) continue;
+    dw.rows(g, kind, w.u, job.in.taps[at], w.z, y0, rows);
+    pointwise_weight_gradient(g, w.z, w.dy, chunk.pointwise[at], pixels);
+  }
+  dw.input_gradient(g, kind, w.g, job.in.taps[at], w.du, first);
+  if (job.need_weights) dw.tap_gradient(g, kind, w.u, w.g, w.zeros, chunk.taps[at]);
+}
+
+// dz[H][W][C] = du where the ReLU was open, and its sums.
+static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>& chunk, const Workspace& w,
+                         int64_t image) {
+  const StageShape& g = job.in.shape;
+  for (int64_t y = 0; y < g.height; ++y) {
+    const int64_t row = ((chunk.input * g.images + image) * g.height + y) * g.width * g.channels;
+    const Real* x = widened(g, job.in.x + row, g.width, w.buffer);
+    Real* out = target(g, job.dz + row, w.other_buffer);
+    for (int64_t b = 0; b < g.blocks; ++b) {
+      const Vector mean = load(job.in.mean + chunk.input * g.padded() + b * kLanes);
+      const Vector rstd = load(job.in.rstd + chunk.input * g.padded() + b * kLanes);
+      const Real* slope = w.du + (b * g.height + y) * g.du_pitch * kLanes;
+      Vector sum = {}, product = {};
+      for (int64_t p = 0; p < g.width; ++p) {
+        const int64_t at = p * g.padded() + b * kLanes;
+        const Vector z = normalized(load(x + at), mean, rstd);
+        const Vector dz = z <= 0 ? Vector{} : load(slope + p * kLanes);
+        store(out + at, dz);
+        sum += dz;
+        product += dz * z;
+      }
+      add_to(chunk.sums + b * kLanes, sum);
+      add_to(chunk.sums + g.padded() + b * kLanes, product);
+    }
+    narrow(g, out, g.width, job.dz + row);
+  }
+}
+
+static void backward(const StageBackward<Real>& job, const StageChunk<Real>& chunk, Real* scratch) {
+  const StageShape& g = job.in.shape;
+  const Edges edges = readers(g, chunk.input);
+  const Workspace w = workspace(g, scratch);
+  for (int64_t n = chunk.begin; n < chunk.end; ++n) {
+    if (job.need_weights) fill(job.in, chunk.input, n, w.u, w.buffer);
+    bool first = true;
+    for (int64_t e = edges.begin; e < edges.end; ++e) {
+      for (int64_t s = 0; s < g.kinds; ++s, first = false) kernel_backward(job, chunk, w, s, e, n, first);
+    }
+    through_relu(job, chunk, w, n);
+  }
+}
+
+static const StageTable<Real> table = {kLanes, forward_scratch, backward_scratch, forward, backward};

@@ -1,0 +1,212 @@
+// The pointwise convolution of blocked arrays and the gradient of its weights: products of small matrices, pixels in
+// registers. Legend in stage_plan.h. P pixels and V vectors of outputs stay in registers while all inputs pass by. They
+// compute much on little memory, so meanwhile they fetch what the next tile reads or writes: `next`, any readable
+// address.
+
+// sum[m][v] = the products of pixel m of z[B][stride pixels][L] with the outputs of block v of weights[V][C][L].
+template <int P, int V>
+DDARTS_INLINE void multiply(Vector (&sum)[P][V], const Real* z, int64_t stride, const Real* weights, int64_t channels) {
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) sum[m][v] = Vector{};
+  }
+  const int64_t next = channels * kLanes;
+  for (int64_t c = 0; c < channels; c += kLanes, z += stride * kLanes) {
+    const int64_t lanes = least(kLanes, channels - c);
+#pragma GCC unroll 4
+    for (int64_t lane = 0; lane < lanes; ++lane, weights += kLanes) {
+      Vector w[V];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) w[v] = load(weights + v * next);
+#pragma GCC unroll 16
+      for (int m = 0; m < P; ++m) {
+        const Real value = z[m * kLanes + lane];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) sum[m][v] += value * w[v];
+      }
+    }
+  }
+}
+
+// Moments of V blocks of outputs over a tile.
+template <int V>
+struct Moments {
+  Vector shift[V], sum[V], square[V];
+};
+
+template <int P, int V>
+DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+                                  Moments<V>& moments) {
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) __builtin_prefetch(next + m * g.channels, 1);
+  Vector value[P][V];
+  multiply<P, V>(value, z, g.tile_pixels(), weights, g.channels);
+#pragma GCC unroll 2
+  for (int v = 0; v < V; ++v) {
+    Vector sum = {}, square = {};  // short sums first: no digits are lost
+#pragma GCC unroll 16
+    for (int m = 0; m < P; ++m) {
+      store(y + m * g.padded() + v * kLanes, value[m][v]);
+      const Vector centred = value[m][v] - moments.shift[v];
+      sum += centred;
+      square += centred * centred;
+    }
+    moments.sum[v] += sum;
+    moments.square[v] += square;
+  }
+}
+
+// V blocks of outputs of all pixels of a tile, and their moments.
+template <int V>
+static void forward_blocks(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+                           int64_t pixels, double* into) {
+  constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
+  Moments<V> moments = {};
+  for (int v = 0; v < V; ++v) {
+    for (int lane = 0; lane < kLanes; ++lane) moments.shift[v][lane] = static_cast<Real>(into[v * kLanes + lane]);
+  }
+  int64_t p = 0;
+  for (; p + kPixels <= pixels; p += kPixels) {
+    forward_pixels<kPixels, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
+  }
+  for (; p + 4 <= pixels; p += 4) {
+    forward_pixels<4, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
+  }
+  for (; p < pixels; ++p) {
+    forward_pixels<1, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
+  }
+  for (int v = 0; v < V; ++v) {
+    add_to(into + g.padded() + v * kLanes, moments.sum[v]);
+    add_to(into + 2 * g.padded() + v * kLanes, moments.square[v]);
+  }
+}
+
+// y[pixels][B * L] of a tile, whose moments are added to moments[3][B * L]. `next`: y of the next tile.
+static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+                              int64_t pixels, double* moments) {
+  int64_t block = 0;
+  for (; block + 2 <= g.blocks; block += 2) {
+    const int64_t c = block * kLanes;
+    forward_blocks<2>(g, z, weights + c * g.channels, y + c, next + c, pixels, moments + c);
+  }
+  if (block < g.blocks) {
+    const int64_t c = block * kLanes;
+    forward_blocks<1>(g, z, weights + c * g.channels, y + c, next + c, pixels, moments + c);
+  }
+}
+
+// The shift of the moments: the mean of y over a tile, which is y at the mean of z.
+static void pointwise_shift(const StageShape& g, const Real* z, const Real* weights, int64_t pixels, Real* mean,
+                            double* moments) {
+  for (int64_t block = 0; block < g.blocks; ++block) {
+    Vector sum = {};
+    for (int64_t p = 0; p < pixels; ++p) sum += load(z + (block * g.tile_pixels() + p) * kLanes);
+    store(mean + block * kLanes, sum / static_cast<Real>(pixels));
+  }
+  for (int64_t block = 0; block < g.blocks; ++block) {
+    Vector value[1][1];
+    multiply<1, 1>(value, mean, 1, weights + block * g.channels * kLanes, g.channels);
+    add_to(moments + block * kLanes, value[0][0]);
+  }
+}
+
+// What a tile of the backward pass reads.
+struct Slopes {
+  const Real *grad, *y;  // [pixels][C]
+};
+
+template <int P, int V>
+DDARTS_INLINE void backward_pixels(const StageShape& g, const Real* dy, const Real* weights, Real* out,
+                                   const int32_t* offsets, const Slopes& next, int64_t at) {
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) {
+    __builtin_prefetch(next.grad + at + m * g.channels);
+    __builtin_prefetch(next.y + at + m * g.channels);
+  }
+  Vector value[P][V];
+  multiply<P, V>(value, dy, g.tile_pixels(), weights, g.channels);
+  const int64_t plane = g.out_height * g.g_pitch * kLanes;
+#pragma GCC unroll 16
+  for (int m = 0; m < P; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) store(out + v * plane + offsets[m], value[m][v]);
+  }
+}
+
+template <int V>
+static void backward_blocks(const StageShape& g, const Real* dy, const Real* weights, Real* out, int64_t pixels,
+                            const int32_t* offsets, const Slopes& next, int64_t c) {
+  constexpr int kPixels = V == 1 || DDARTS_REGISTERS == 32 ? 12 : 6;
+  int64_t p = 0;
+  for (; p + kPixels <= pixels; p += kPixels) {
+    backward_pixels<kPixels, V>(g, dy + p * kLanes, weights, out, offsets + p, next, p * g.channels + c);
+  }
+  for (; p + 4 <= pixels; p += 4) {
+    backward_pixels<4, V>(g, dy + p * kLanes, weights, out, offsets + p, next, p * g.channels + c);
+  }
+  for (; p < pixels; ++p) {
+    backward_pixels<1, V>(g, dy + p * kLanes, weights, out, offsets + p, next, p * g.channels + c);
+  }
+}
+
+// The gradient of a tile's depthwise output from dy[B][pixels][L], by the transposed weights, into rows with borders:
+// pixel p goes to out[B] + offsets[p].
+static void pointwise_backward(const StageShape& g, const Real* dy, const Real* weights, Real* out, int64_t pixels,
+                               const int32_t* offsets, const Slopes& next) {
+  const int64_t plane = g.out_height * g.g_pitch * kLanes;
+  int64_t b = 0;
+  for (; b + 2 <= g.blocks; b += 2) {
+    const Real* w = weights + b * kLanes * g.channels;
+    backward_blocks<2>(g, dy, w, out + b * plane, pixels, offsets, next, b * kLanes);
+  }
+  if (b < g.blocks) {
+    const Real* w = weights + b * kLanes * g.channels;
+    backward_blocks<1>(g, dy, w, out + b * plane, pixels, offsets, next, b * kLanes);
+  }
+}
+
+// out[V][B * L][L] of M inputs += sum over the pixels of z (inputs) times dy (V blocks of outputs).
+template <int M, int V>
+static void outer_product(const StageShape& g, const Real* z, const Real* dy, Real* out, int64_t pixels) {
+  const int64_t next = g.tile_pixels() * kLanes;
+  Vector sum[M][V] = {};
+  for (int64_t p = 0; p < pixels; ++p) {
+    Vector slope[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) slope[v] = load(dy + v * next + p * kLanes);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      const Real value = z[p * kLanes + m];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sum[m][v] += value * slope[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      Real* at = out + (v * g.padded() + m) * kLanes;
+      store(at, load(at) + sum[m][v]);
+    }
+  }
+}
+
+// out[B][B * L inputs][L outputs] += the gradient of the pointwise weights over a tile.
+static void pointwise_weight_gradient(const StageShape& g, const Real* z, const Real* dy, Real* out, int64_t pixels) {
+  constexpr int kInputs = least(kLanes, DDARTS_REGISTERS == 32 ? 8 : 4);
+  const int64_t plane = g.tile_pixels() * kLanes;
+  for (int64_t p = 0; p < pixels; p += kLongestSum) {
+    const int64_t n = least(kLongestSum, pixels - p);
+    for (int64_t c = 0; c < g.padded(); c += kInputs) {
+      const Real* inputs = z + c / kLanes * plane + p * kLanes + c % kLanes;
+      int64_t b = 0;
+      for (; b + 2 <= g.blocks; b += 2) {
+        outer_product<kInputs, 2>(g, inputs, dy + b * plane + p * kLanes, out + (b * g.padded() + c) * kLanes, n);
+      }
+      if (b < g.blocks) {
+        outer_product<kInputs, 1>(g, inputs, dy + b * plane + p * kLanes, out + (b * g.padded() + c) * kLanes, n);
+      }
+    }
+  }
+}
