@@ -15,6 +15,7 @@ extern "C" __attribute__((visibility("default"))) const char* ddarts_source_hash
 }
 
 STABLE_TORCH_LIBRARY_IMPL(ddarts_cpp, CPU, m) {
+  m.impl("channel_sums", TORCH_BOX(&ddarts::channel_sums));
   m.impl("mixed_sum", TORCH_BOX(&ddarts::mixed_sum));
   m.impl("mixed_sum_backward", TORCH_BOX(&ddarts::mixed_sum_backward));
   m.impl("pools", TORCH_BOX(&ddarts::pools));

@@ -26,4 +26,8 @@ std::tuple<std::vector<Tensor>, Tensor> mixed_sum_backward(Tensor grad, std::vec
                                                            std::optional<Tensor> keep, bool logits,
                                                            std::vector<int64_t> wanted, bool need_weights);
 
+// (sum grad [C], sum grad z[u] [U, C]): the first half of the backward pass by itself.
+std::tuple<Tensor, Tensor> channel_sums(Tensor grad, std::vector<Tensor> inputs, std::vector<int64_t> norm,
+                                        std::optional<Tensor> mean, std::optional<Tensor> rstd);
+
 }  // namespace ddarts

@@ -220,4 +220,35 @@ std::tuple<std::vector<Tensor>, Tensor> mixed_sum_backward(Tensor grad, std::vec
   return {grad_inputs, torch::stable::empty({0}, weights.scalar_type(), std::nullopt, weights.device())};
 }
 
+std::tuple<Tensor, Tensor> channel_sums(Tensor grad, std::vector<Tensor> inputs, std::vector<int64_t> norm,
+                                        std::optional<Tensor> mean, std::optional<Tensor> rstd) {
+  check(!inputs.empty(), "channel_sums: inputs is an empty list");
+  const auto n = static_cast<int64_t>(inputs.size());
+  Tensor weights = torch::stable::empty({n}, inputs[0].scalar_type(), std::nullopt, inputs[0].device());
+  torch::stable::zero_(weights);  // the sums do not depend on them
+  std::vector<int64_t> source(inputs.size());
+  std::iota(source.begin(), source.end(), 0);
+  const Arguments arguments{inputs, weights, source, norm, mean, rstd, std::nullopt, false};
+  check_arguments(arguments);
+  check_like(inputs[0], grad, "grad");
+  check(grad.dim() >= 2, "channel_sums: grad must be [N, C, ...]");
+  check(!computes_statistics(arguments), "channel_sums: batch statistics need mean and rstd");
+  const auto format = layout_of(inputs[0]);
+  const Grid grid = grid_of_channels(inputs[0], format);
+  const std::vector<size_t> read(source.begin(), source.end());
+  const std::vector<Tensor> x = dense(inputs, read, format);
+  const Tensor g = torch::stable::contiguous(grad, format);
+  Sums sums(grid, inputs.size());
+  with_storage(grad.scalar_type(), [&](auto storage) {
+    using T = decltype(storage);
+    add_up<T>(grid, data<T>(g), data<T>(x), read, Statistics(arguments, grid), sums);
+  });
+  const auto wide = [&](const std::vector<double>& values, std::vector<int64_t> shape) {
+    Tensor result = torch::stable::empty(shape, ScalarType::Double, std::nullopt, grad.device());
+    std::copy(values.begin(), values.end(), static_cast<double*>(result.mutable_data_ptr()));
+    return torch::stable::to(result, accumulation_type(grad));
+  };
+  return {wide(sums.all, {grid.channels}), wide(sums.centred, {n, grid.channels})};
+}
+
 }  // namespace ddarts

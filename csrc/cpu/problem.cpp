@@ -116,10 +116,14 @@ Grid grid_of(const Arguments& a, MemoryFormat format) {
   const Tensor& first = a.inputs[0];
   const int64_t numel = first.numel();
   if (std::none_of(a.norm.begin(), a.norm.end(), normalised)) return Grid(numel, 1, numel);
-  const auto sizes = first.sizes();
+  return grid_of_channels(first, format);
+}
+
+Grid grid_of_channels(const Tensor& x, MemoryFormat format) {
+  const auto sizes = x.sizes();
   int64_t inner = 1;
   for (size_t d = 2; format == MemoryFormat::Contiguous && d < sizes.size(); ++d) inner *= sizes[d];
-  return Grid(numel, sizes[1], inner);
+  return Grid(x.numel(), sizes[1], inner);
 }
 
 bool computes_statistics(const Arguments& a) {

@@ -50,6 +50,9 @@ Tensor empty(const Tensor& like, torch::headeronly::MemoryFormat format);
 // The (outer, C, inner) view of tensors in `format`; without BN, one channel.
 Grid grid_of(const Arguments& arguments, torch::headeronly::MemoryFormat format);
 
+// The same of x [N, C, ...], with its channels in any case.
+Grid grid_of_channels(const Tensor& x, torch::headeronly::MemoryFormat format);
+
 // Whether the forward pass finds the statistics itself.
 bool computes_statistics(const Arguments& arguments);
 

@@ -52,13 +52,14 @@ def register(op: str, backend: str, function: Callable[..., Any], devices: tuple
     _implementations.setdefault(op, {})[backend] = Implementation(function, devices)
 
 
-def register_all(op: str, home: str, function: str) -> None:
+def register_all(op: str, home: str, function: str, *, gpu: bool = True) -> None:
     """Adds every implementation of `op`: `function` of ddarts_kernels.<home>.reference and of .triton_impl (imported
-    when it first runs), and the operators of the same name in the compiled libraries."""
+    when it first runs), and the operators of the same name in the compiled libraries. gpu: there are GPU kernels."""
     register(op, "reference", getattr(importlib.import_module(f"ddarts_kernels.{home}.reference"), function))
-    register(op, "triton", _late(f"ddarts_kernels.{home}.triton_impl", function), ("cpu", "cuda"))
     register(op, "cpp", getattr(torch.ops.ddarts_cpp, op).default, ("cpu",))
-    register(op, "cuda", getattr(torch.ops.ddarts_cuda, op).default, ("cuda",))
+    if gpu:
+        register(op, "triton", _late(f"ddarts_kernels.{home}.triton_impl", function), ("cpu", "cuda"))
+        register(op, "cuda", getattr(torch.ops.ddarts_cuda, op).default, ("cuda",))
 
 
 def _late(module: str, function: str) -> Callable[..., Any]:
@@ -141,6 +142,8 @@ def pick(op: str, device: str) -> Callable[..., Any]:
     choice = backend_choice()
     known = _implementations[op]
     if choice != "auto":
+        if choice not in known:
+            raise UsageError(f"backend '{choice}' has no {op} in this version: use auto or reference")
         devices = known[choice].devices
         if devices is not None and device not in devices:
             raise UsageError(f"backend '{choice}' does not run {op} on {device} tensors: use auto or reference")
@@ -178,6 +181,6 @@ def table() -> list[Row]:
     rows = []
     for op in _implementations:
         for backend in BACKENDS[1:]:
-            reason = problem(backend)
+            reason = problem(backend) if backend in _implementations[op] else "not in this version"
             rows.append(Row(op, backend, reason is None, notes[backend] if reason is None else reason))
     return rows

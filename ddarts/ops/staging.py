@@ -128,7 +128,7 @@ def _register() -> None:
         "channel_sums": (_sums, _sums_fake),
     }
     for op, (forward, fake) in functions.items():
-        dispatch.register_all(op, *OPERATORS[op])
+        dispatch.register_all(op, *OPERATORS[op], gpu=False)
         torch.library.impl(f"ddarts::{op}", "default", forward)
         torch.library.register_fake(f"ddarts::{op}", fake)
 
