@@ -88,13 +88,19 @@ class Grid {
   }
 };
 
-// Calls body(chunk) for every chunk, in parallel; each thread takes its own in order, or from the last to the first:
-// a pass that follows another one then starts with what is still in the caches.
+// Calls body(chunk) for every chunk, in parallel; each thread takes its own in order. (Every pass goes the same way: to
+// turn round and start with what the caches still hold is slower where they keep what is read again and again.)
 template <typename Body>
-void for_each_chunk(const Grid& grid, bool backwards, const Body& body) {
+void for_each_chunk(const Grid& grid, const Body& body) {
   torch::stable::parallel_for(0, grid.chunks(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(backwards ? begin + end - 1 - i : i);
+    for (int64_t chunk = begin; chunk < end; ++chunk) body(chunk);
   });
+}
+
+// Where a pass over the inputs goes on after a block of x[i]: the next input's block, or the first one's next.
+template <typename T>
+const T* following(const std::vector<const T*>& x, size_t i, const Block& block) {
+  return i + 1 < x.size() ? x[i + 1] + block.at : x[0] + block.at + block.n;
 }
 
 // One coefficient for each channel of each input, spread over the period.

@@ -32,12 +32,12 @@ void weighted_sum(const Grid& grid, const std::vector<const T*>& inputs, const s
   });
   const bool stream = streams<T>(grid.numel);
   const size_t last = inputs.size() - 1;
-  for_each_chunk(grid, true, [&](int64_t chunk) {
+  for_each_chunk(grid, [&](int64_t chunk) {
     grid.for_each_block(chunk, [&](const Block& block) {
       alignas(64) Acc scratch[kBlock], sum[kBlock];
       std::fill_n(sum, block.n, Acc{0});
       for (size_t i = 0; i <= last; ++i) {
-        const T* next = i < last ? inputs[i + 1] + block.at : inputs[0] + block.at + block.n;
+        const T* next = following(inputs, i, block);
         const Acc* x = S::load(k, inputs[i] + block.at, scratch, block.n);
         Acc* target = i < last ? sum : S::target(out + block.at, sum);
         grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {

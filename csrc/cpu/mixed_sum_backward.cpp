@@ -44,7 +44,7 @@ void add_up(const Grid& grid, const T* grad, const std::vector<const T*>& inputs
   const Coefficients<Acc> mean(grid, inputs.size(),
                                [&](size_t i, size_t c) { return statistics.mean[which[i] * channels + c]; });
   ChunkSums sums(grid, 1 + inputs.size());
-  for_each_chunk(grid, false, [&](int64_t chunk) {
+  for_each_chunk(grid, [&](int64_t chunk) {
     grid.for_each_block(chunk, [&](const Block& block) {
       alignas(64) Acc grad_scratch[kBlock], scratch[kBlock];
       const Acc* g = S::load(k, grad + block.at, grad_scratch, block.n);
@@ -52,7 +52,7 @@ void add_up(const Grid& grid, const T* grad, const std::vector<const T*>& inputs
         a.total(sums.at(chunk, 0) + entry, g + at, grid.period(), n);
       });
       for (size_t i = 0; i < inputs.size(); ++i) {
-        const T* next = i + 1 < inputs.size() ? inputs[i + 1] + block.at : inputs[0] + block.at + block.n;
+        const T* next = following(inputs, i, block);
         const Acc* x = S::load(k, inputs[i] + block.at, scratch, block.n);
         double* row = sums.at(chunk, 1 + i);
         grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
@@ -130,7 +130,7 @@ void write_gradients(const Grid& grid, const T* grad, const std::vector<Target<T
   const auto& a = arithmetic<Acc>(k);
   const int64_t period = grid.period();
   const bool stream = streams<T>(grid.numel * static_cast<int64_t>(targets.size()));
-  for_each_chunk(grid, true, [&](int64_t chunk) {
+  for_each_chunk(grid, [&](int64_t chunk) {
     grid.for_each_block(chunk, [&](const Block& block) {
       alignas(64) Acc grad_scratch[kBlock], scratch[kBlock], result[kBlock];
       const Acc* g = S::load(k, grad + block.at, grad_scratch, block.n);

@@ -60,20 +60,20 @@ std::vector<double> moments(const Grid& grid, const std::vector<const T*>& input
   const auto channels = static_cast<size_t>(grid.channels);
   const Coefficients<Acc> shifts(grid, inputs.size(), [&](size_t i, size_t c) { return shift[i * channels + c]; });
   ChunkSums sums(grid, 2 * inputs.size());
-  for_each_chunk(grid, false, [&](int64_t chunk) {
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      double* first = sums.at(chunk, 2 * i);
-      double* second = sums.at(chunk, 2 * i + 1);
-      grid.for_each_block(chunk, [&](const Block& block) {
-        alignas(64) Acc scratch[kBlock];
-        const T* start = inputs[i] + block.at;
-        const Acc* x = S::load(k, start, scratch, block.n);
+  for_each_chunk(grid, [&](int64_t chunk) {
+    grid.for_each_block(chunk, [&](const Block& block) {
+      alignas(64) Acc scratch[kBlock];
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const T* next = following(inputs, i, block);
+        const Acc* x = S::load(k, inputs[i] + block.at, scratch, block.n);
+        double* first = sums.at(chunk, 2 * i);
+        double* second = sums.at(chunk, 2 * i + 1);
         grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
           arithmetic<Acc>(k).moments(first + entry, second + entry, x + at, shifts[i] + entry, grid.period(), n,
-                                     S::ahead(start + block.n + at, x));
+                                     S::ahead(next + at, x));
         });
-      });
-    }
+      }
+    });
   });
   return sums.total();
 }
