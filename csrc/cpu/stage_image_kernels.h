@@ -42,7 +42,7 @@ constexpr int64_t kAhead = 1024;  // numbers: the rows of x are read once, faste
 
 // u[B][H][u_pitch][L] = ReLU(z) of one image; NaN stays NaN.
 static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real* u, Real* buffer) {
-  const StageShape& g = in.shape;
+  const StageShape g = in.shape;
   for (int64_t y = 0; y < g.height; ++y) {
     const Real* row = in.x + ((input * g.images + image) * g.height + y) * g.width * g.channels;
     const Real* x = widened(g, row, g.width, buffer);
@@ -135,7 +135,7 @@ static Workspace workspace(const StageShape& g, Real* scratch) {
 }
 
 // dy[B][pixels][L] of a tile, from [pixels][B * L].
-static void output_gradient(const StageShape& g, const Real* grad, const Real* y, const Real* coefficients, Real* dy,
+static void output_gradient(const StageShape g, const Real* grad, const Real* y, const Real* coefficients, Real* dy,
                             int64_t pixels) {
   for (int64_t b = 0; b < g.blocks; ++b) {
     const Vector of_grad = load(coefficients + b * kLanes);
@@ -183,7 +183,7 @@ static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Rea
 // dz[H][W][C] = du where the ReLU was open, and its sums.
 static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>& chunk, const Workspace& w,
                          int64_t image) {
-  const StageShape& g = job.in.shape;
+  const StageShape g = job.in.shape;
   for (int64_t y = 0; y < g.height; ++y) {
     const int64_t row = ((chunk.input * g.images + image) * g.height + y) * g.width * g.channels;
     const Real* x = widened(g, job.in.x + row, g.width, w.buffer);
