@@ -56,9 +56,13 @@ int64_t strided(int64_t size, int64_t stride) {
 template <typename Real>
 void block_rows(const Real* rows, int64_t count, int64_t row_step, int64_t step, const StageShape& g, Real* out,
                 int64_t blocked_rows) {
-  for (int64_t c = 0; c < g.channels; ++c) {
-    Real* lane = out + c / g.lanes * blocked_rows * g.lanes + c % g.lanes;
-    for (int64_t r = 0; r < count; ++r) lane[r * g.lanes] = rows[r * row_step + c * step];
+  for (int64_t b = 0; b < g.blocks; ++b) {
+    const int64_t lanes = std::min(g.lanes, g.channels - b * g.lanes);
+    for (int64_t r = 0; r < count; ++r) {
+      const Real* row = rows + r * row_step + b * g.lanes * step;
+      Real* to = out + (b * blocked_rows + r) * g.lanes;
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = row[lane * step];
+    }
   }
 }
 

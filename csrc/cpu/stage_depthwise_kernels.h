@@ -148,7 +148,7 @@ static void depthwise_tap_gradient(const StageShape& g, const StageKind&, const 
     const Real* values = u + b * g.height * g.u_pitch * kLanes;
     const Real* slopes = dz + b * g.out_height * g.g_pitch * kLanes;
     Real* taps = out + b * K * K * kLanes;
-    const int64_t rows = g.out_width >= kLongestSum ? 1 : kLongestSum / g.out_width;
+    const int64_t rows = rows_of_a_sum(g.out_width);
     for (int64_t y0 = 0; y0 < g.out_height; y0 += rows) {
       const int64_t y1 = least(g.out_height, y0 + rows);
       int k = 0;
