@@ -52,12 +52,17 @@ int64_t strided(int64_t size, int64_t stride) {
   return (size + stride - 1) / stride;
 }
 
-// One blocked array of [C] rows: row r, whose columns are `step` apart, goes to out[B][rows][L].
+// out[B][blocked_rows][L] of count rows of C numbers, which are row_step and step apart.
 template <typename Real>
-void block_rows(const Real* rows, int64_t count, int64_t row_step, int64_t step, const StageShape& g, Real* out) {
-  for (int64_t c = 0; c < g.channels; ++c) {
-    Real* lane = out + c / g.lanes * count * g.lanes + c % g.lanes;
-    for (int64_t r = 0; r < count; ++r) lane[r * g.lanes] = rows[r * row_step + c * step];
+void block_rows(const Real* rows, int64_t count, int64_t row_step, int64_t step, const StageShape& g, Real* out,
+                int64_t blocked_rows) {
+  for (int64_t b = 0; b < g.blocks; ++b) {
+    const int64_t lanes = std::min(g.lanes, g.channels - b * g.lanes);
+    for (int64_t r = 0; r < count; ++r) {
+      const Real* row = rows + r * row_step + b * g.lanes * step;
+      Real* to = out + (b * blocked_rows + r) * g.lanes;
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = row[lane * step];
+    }
   }
 }
 
@@ -170,7 +175,7 @@ StageOperands<Real>::StageOperands(const StageArguments& a, const StageShape& sh
   mean_ = padded_rows<Real>(a.mean, g.inputs, g, 0);
   rstd_ = padded_rows<Real>(a.rstd, g.inputs, g, 1);
   int64_t size = 0;
-  for (const StageKind& kind : kinds_) size += g.edges * g.padded() * (kind.taps() + g.channels);
+  for (const StageKind& kind : kinds_) size += g.edges * g.padded() * (kind.taps() + g.padded());
   weights_ = Aligned<Real>(size);
   Real* out = weights_.data();
   for (size_t s = 0; s < kinds_.size(); ++s) {
@@ -181,12 +186,12 @@ StageOperands<Real>::StageOperands(const StageArguments& a, const StageShape& sh
     const int64_t channels = g.channels, count = kinds_[s].taps();
     for (int64_t e = 0; e < g.edges; ++e) {
       taps_.push_back(out);
-      block_rows(taps + e * count * channels, count, channels, 1, g, out);
+      block_rows(taps + e * count * channels, count, channels, 1, g, out, count);
       out += count * g.padded();
       pointwise_.push_back(out);
       const int64_t row = transposed ? 1 : channels, column = transposed ? channels : 1;
-      block_rows(pointwise + e * channels * channels, channels, row, column, g, out);
-      out += channels * g.padded();
+      block_rows(pointwise + e * channels * channels, channels, row, column, g, out, g.padded());
+      out += g.padded() * g.padded();
     }
   }
 }

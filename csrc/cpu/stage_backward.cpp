@@ -31,10 +31,12 @@ struct WeightLayout {
 // out[rows][C] of blocked[B][blocked_rows][L].
 template <typename Real>
 void unblock(const StageShape& g, const double* blocked, int64_t blocked_rows, int64_t rows, Real* out) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < g.channels; ++c) {
-      const int64_t at = (c / g.lanes * blocked_rows + r) * g.lanes + c % g.lanes;
-      out[r * g.channels + c] = static_cast<Real>(blocked[at]);
+  for (int64_t b = 0; b < g.blocks; ++b) {
+    const int64_t lanes = std::min(g.lanes, g.channels - b * g.lanes);
+    for (int64_t r = 0; r < rows; ++r) {
+      const double* from = blocked + (b * blocked_rows + r) * g.lanes;
+      Real* to = out + r * g.channels + b * g.lanes;
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = static_cast<Real>(from[lane]);
     }
   }
 }

@@ -11,12 +11,16 @@
 
 namespace ddarts {
 
-constexpr int64_t kChunks = 16;  // of the images; times the inputs, where edges read different ones
+constexpr int64_t kChunks = 16;  // of the images, at most; times the inputs, where edges read different ones
+constexpr int64_t kChunkPixels =
+    128;  // of the output, at least: adding up the chunks' sums must not cost more than they
 
 class Chunks {
  public:
   explicit Chunks(const StageShape& g)
-      : inputs_(g.inputs), images_(g.images), chunks_(g.out_pixels() == 0 ? 0 : std::min(g.images, kChunks)) {}
+      : inputs_(g.inputs),
+        images_(g.images),
+        chunks_(std::min({g.images, kChunks, (g.images * g.out_pixels() + kChunkPixels - 1) / kChunkPixels})) {}
 
   int64_t per_input() const { return chunks_; }
   int64_t count() const { return chunks_ * inputs_; }

@@ -1,5 +1,6 @@
 // The depthwise convolution of blocked arrays and its two gradients. Legend in stage_plan.h; lanes are channels, and
-// kColumns neighbouring outputs stay in registers while all taps pass by.
+// kColumns neighbouring outputs stay in registers while all taps pass by. The inner functions take the shape by value:
+// what they store could otherwise alias it, and every address would be computed anew.
 //
 // Padding is d * (K / 2), so output (oy, ox) reads u at (oy S + ky d - padding, ox S + kx d - padding).
 
@@ -17,7 +18,7 @@ static Range rows_met(int64_t start, int64_t dilation, int64_t size, int64_t row
 // z[B][pixels][L], rows y0 to y0 + rows of the output. A row's end is rounded up to kColumns: what lies behind it is
 // overwritten by the next row.
 template <int K, int D, int S>
-static void depthwise_rows(const StageShape& g, const StageKind&, const Real* u, const Real* taps, Real* z, int64_t y0,
+static void depthwise_rows(const StageShape g, const StageKind&, const Real* u, const Real* taps, Real* z, int64_t y0,
                            int64_t rows) {
   constexpr int kPadding = D * (K / 2);
   constexpr int kReach = (kColumns - 1) * S + (K - 1) * D + 1;
@@ -53,7 +54,7 @@ static void depthwise_rows(const StageShape& g, const StageKind&, const Real* u,
 
 // du[B][H][du_pitch][L] = or += the gradient of u, given g, the gradient of z.
 template <int K, int D, int S>
-static void depthwise_input_gradient(const StageShape& g, const StageKind&, const Real* dz, const Real* taps, Real* du,
+static void depthwise_input_gradient(const StageShape g, const StageKind&, const Real* dz, const Real* taps, Real* du,
                                      bool first) {
   constexpr int kPadding = D * (K / 2);
   constexpr int kBefore = kPadding / S;
@@ -96,7 +97,7 @@ static void depthwise_input_gradient(const StageShape& g, const StageKind&, cons
 // outside the image are `zeros`. Where G K accumulators are too few to hide the latency of an addition, even and odd
 // columns have their own.
 template <int K, int D, int S, int G>
-static void tap_row_gradients(const StageShape& g, const Real* u, const Real* dz, const Real* zeros, Real* out,
+static void tap_row_gradients(const StageShape g, const Real* u, const Real* dz, const Real* zeros, Real* out,
                               int64_t k0, int64_t y0, int64_t y1) {
   constexpr int kPadding = D * (K / 2);
   constexpr int kStep = 4;
@@ -147,7 +148,7 @@ static void depthwise_tap_gradient(const StageShape& g, const StageKind&, const 
     const Real* values = u + b * g.height * g.u_pitch * kLanes;
     const Real* slopes = dz + b * g.out_height * g.g_pitch * kLanes;
     Real* taps = out + b * K * K * kLanes;
-    const int64_t rows = g.out_width >= kLongestSum ? 1 : kLongestSum / g.out_width;
+    const int64_t rows = rows_of_a_sum(g.out_width);
     for (int64_t y0 = 0; y0 < g.out_height; y0 += rows) {
       const int64_t y1 = least(g.out_height, y0 + rows);
       int k = 0;
@@ -162,7 +163,7 @@ static void depthwise_tap_gradient(const StageShape& g, const StageKind&, const 
 }
 
 // The same three functions for any size, dilation and stride, without the reuse of loaded values.
-static void any_rows(const StageShape& g, const StageKind& kind, const Real* u, const Real* taps, Real* z, int64_t y0,
+static void any_rows(const StageShape g, const StageKind& kind, const Real* u, const Real* taps, Real* z, int64_t y0,
                      int64_t rows) {
   const int64_t size = kind.size, padding = kind.padding();
   for (int64_t b = 0; b < g.blocks; ++b) {
@@ -184,7 +185,7 @@ static void any_rows(const StageShape& g, const StageKind& kind, const Real* u, 
   }
 }
 
-static void any_input_gradient(const StageShape& g, const StageKind& kind, const Real* dz, const Real* taps, Real* du,
+static void any_input_gradient(const StageShape g, const StageKind& kind, const Real* dz, const Real* taps, Real* du,
                                bool first) {
   const int64_t size = kind.size, padding = kind.padding();
   for (int64_t b = 0; b < g.blocks; ++b) {
@@ -228,8 +229,8 @@ static void any_tap_gradient(const StageShape& g, const StageKind& kind, const R
 }
 
 struct Depthwise {
-  void (*rows)(const StageShape&, const StageKind&, const Real* u, const Real* taps, Real* z, int64_t y0, int64_t rows);
-  void (*input_gradient)(const StageShape&, const StageKind&, const Real* dz, const Real* taps, Real* du, bool first);
+  void (*rows)(StageShape, const StageKind&, const Real* u, const Real* taps, Real* z, int64_t y0, int64_t rows);
+  void (*input_gradient)(StageShape, const StageKind&, const Real* dz, const Real* taps, Real* du, bool first);
   void (*tap_gradient)(const StageShape&, const StageKind&, const Real* u, const Real* dz, const Real* zeros,
                        Real* out);
 };

@@ -35,14 +35,14 @@ static void narrow(const StageShape& g, const Real* from, int64_t pixels, Real* 
 }
 
 static int64_t buffer_size(const StageShape& g) {
-  return (g.tile_pixels() + g.width) * g.padded();
+  return (g.tile_pixels() + g.width + kLongestSum) * g.padded();
 }
 
 constexpr int64_t kAhead = 1024;  // numbers: the rows of x are read once, faster than the processor fetches on its own
 
 // u[B][H][u_pitch][L] = ReLU(z) of one image; NaN stays NaN.
 static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real* u, Real* buffer) {
-  const StageShape& g = in.shape;
+  const StageShape g = in.shape;
   for (int64_t y = 0; y < g.height; ++y) {
     const Real* row = in.x + ((input * g.images + image) * g.height + y) * g.width * g.channels;
     const Real* x = widened(g, row, g.width, buffer);
@@ -135,7 +135,7 @@ static Workspace workspace(const StageShape& g, Real* scratch) {
 }
 
 // dy[B][pixels][L] of a tile, from [pixels][B * L].
-static void output_gradient(const StageShape& g, const Real* grad, const Real* y, const Real* coefficients, Real* dy,
+static void output_gradient(const StageShape g, const Real* grad, const Real* y, const Real* coefficients, Real* dy,
                             int64_t pixels) {
   for (int64_t b = 0; b < g.blocks; ++b) {
     const Vector of_grad = load(coefficients + b * kLanes);
@@ -183,28 +183,33 @@ static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Rea
 // dz[H][W][C] = du where the ReLU was open, and its sums.
 static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>& chunk, const Workspace& w,
                          int64_t image) {
-  const StageShape& g = job.in.shape;
-  for (int64_t y = 0; y < g.height; ++y) {
-    const int64_t row = ((chunk.input * g.images + image) * g.height + y) * g.width * g.channels;
-    const Real* x = widened(g, job.in.x + row, g.width, w.buffer);
-    Real* out = target(g, job.dz + row, w.other_buffer);
+  const StageShape g = job.in.shape;
+  const int64_t step = rows_of_a_sum(g.width), first = (chunk.input * g.images + image) * g.height;
+  for (int64_t y0 = 0; y0 < g.height; y0 += step) {
+    const int64_t y1 = least(g.height, y0 + step), pixels = (y1 - y0) * g.width;
+    const int64_t from = (first + y0) * g.width * g.channels;
+    const Real* x = widened(g, job.in.x + from, pixels, w.buffer);
+    Real* out = target(g, job.dz + from, w.other_buffer);
     for (int64_t b = 0; b < g.blocks; ++b) {
       const Vector mean = load(job.in.mean + chunk.input * g.padded() + b * kLanes);
       const Vector rstd = load(job.in.rstd + chunk.input * g.padded() + b * kLanes);
-      const Real* slope = w.du + (b * g.height + y) * g.du_pitch * kLanes;
       Vector sum = {}, product = {};
-      for (int64_t p = 0; p < g.width; ++p) {
-        const int64_t at = p * g.padded() + b * kLanes;
-        const Vector z = normalized(load(x + at), mean, rstd);
-        const Vector dz = z <= 0 ? Vector{} : load(slope + p * kLanes);
-        store(out + at, dz);
-        sum += dz;
-        product += dz * z;
+      int64_t at = b * kLanes;
+      for (int64_t y = y0; y < y1; ++y) {
+        const Real* slope = w.du + (b * g.height + y) * g.du_pitch * kLanes;
+        for (int64_t p = 0; p < g.width; ++p, at += g.padded()) {
+          __builtin_prefetch(x + at + kAhead);
+          const Vector z = normalized(load(x + at), mean, rstd);
+          const Vector dz = z <= 0 ? Vector{} : load(slope + p * kLanes);
+          store(out + at, dz);
+          sum += dz;
+          product += dz * z;
+        }
       }
       add_to(chunk.sums + b * kLanes, sum);
       add_to(chunk.sums + g.padded() + b * kLanes, product);
     }
-    narrow(g, out, g.width, job.dz + row);
+    narrow(g, out, pixels, job.dz + from);
   }
 }
 

@@ -47,7 +47,7 @@ struct StageInput {
   const Real* x;                 // [X, N, H, W, C]
   const Real *mean, *rstd;       // [X][B * L]; 0 and 1 without BN
   const Real* const* taps;       // [S * E] of [B][K * K][L]
-  const Real* const* pointwise;  // [S * E] of [B][C][L]: for a block of outputs, the weights of each input
+  const Real* const* pointwise;  // [S * E] of [B][B * L][L]: for a block of outputs, the weights of each input
 };
 
 template <typename Real>

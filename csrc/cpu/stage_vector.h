@@ -26,3 +26,8 @@ DDARTS_INLINE void add_to(double* sums, const Vector& v) {
 static constexpr int64_t least(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
+
+// How many rows of this width an accumulator may run over.
+static int64_t rows_of_a_sum(int64_t width) {
+  return width >= kLongestSum ? 1 : kLongestSum / width;
+}
