@@ -148,9 +148,10 @@ def load_input(table, length, u, offsets, inside, STORED: tl.constexpr, WIDE: tl
 def normalized(x, mean, rstd, u, c, channels, kind):
     """A tile of input u as its norm asks for. mean and rstd [U, C]: None where no input has a norm; rows of inputs
     without one are not read."""
-    if mean is None:
-        return x
-    known = (c < channels) & (kind != NONE)
-    m = tl.load(mean + u * channels + c, known, other=0.0)
-    r = tl.load(rstd + u * channels + c, known, other=1.0)
-    return (x - m[None, :, None]) * r[None, :, None]
+    z = x
+    if mean is not None:
+        known = (c < channels) & (kind != NONE)
+        m = tl.load(mean + u * channels + c, known, other=0.0)
+        r = tl.load(rstd + u * channels + c, known, other=1.0)
+        z = (x - m[None, :, None]) * r[None, :, None]
+    return z

@@ -5,13 +5,15 @@ before what is found by counting: the rank of an operation is how many beat it, 
 before it.
 """
 
+from collections.abc import Iterator
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ddarts_kernels.threshold import reference
-from ddarts_kernels.triton_launch import launch
+from ddarts_kernels.triton_launch import Launch, launch, listed
 from ddarts_kernels.triton_values import widen
 
 DARTS = tl.constexpr(int(reference.Method.DARTS))
@@ -128,6 +130,7 @@ def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits:
     keep = torch.empty(alphas.shape, dtype=torch.bool, device=alphas.device)
     table = alphas.new_empty((cells, rows, 3), dtype=torch.int32)
     counts = alphas.new_empty(cells, dtype=torch.int32)
+    EB, KB = triton.next_power_of_2(edges), triton.next_power_of_2(operations)
     if cells:
         with torch.cuda.device_of(alphas):
             launch(
@@ -136,6 +139,7 @@ def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits:
                 keep=keep,
                 table=table,
                 counts=counts,
+                warps=max(4, min(16, EB * KB * KB // 1024)),  # every operation meets every other of its edge
                 alphas=alphas.contiguous(),
                 threshold=threshold,
                 edges=edges,
@@ -144,8 +148,17 @@ def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits:
                 METHOD=method,
                 STEPS=steps,
                 LOGITS=logits,
-                EB=triton.next_power_of_2(edges),
-                KB=triton.next_power_of_2(operations),
+                EB=EB,
+                KB=KB,
                 RB=triton.next_power_of_2(rows * 3),
             )
     return keep, table, counts
+
+
+def ahead_of_time() -> Iterator[tuple[str, Launch]]:
+    """The launch of each method, for the α of a supernet's cells, by a name for the call."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for method in reference.Method:
+            with listed() as launches:
+                threshold(torch.empty(13, 27, 12, dtype=dtype), 6, int(method), 0.85, True)
+            yield from ((f"{method.name.lower()} {str(dtype)[6:]}", found) for found in launches)
