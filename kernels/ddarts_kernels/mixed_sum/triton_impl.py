@@ -219,19 +219,25 @@ def _final_blocks(tiling: Tiling) -> dict[str, int]:
 
 def ahead_of_time() -> Iterator[tuple[str, Launch]]:
     """Every launch of representative calls, by a name for the call: nodes of the supernet, in both directions."""
-    batch = (96, 16, 32, 32)
+    large, small = (96, 16, 32, 32), (96, 64, 8, 8)
     for dtype in (torch.float32, torch.bfloat16):
-        for shape, layout, inputs in (
-            (batch, torch.channels_last, 35),
-            ((96, 64, 8, 8), torch.channels_last, 14),
-            (batch, torch.contiguous_format, 35),
-        ):
-            x = [torch.empty(shape, dtype=dtype, memory_format=layout) for _ in range(inputs)]
-            weights, mean = torch.empty(inputs), torch.empty(inputs, shape[1])
-            terms = (weights, list(range(inputs)), [int(Norm.BATCH)] * inputs)
-            with listed() as launches:
-                forward(x, *terms, None, None, None, True, 1e-5)
-                backward(x[0], x, *terms, mean, mean, None, True, list(range(inputs)), True)
-            order = "NHWC" if layout == torch.channels_last else "NCHW"
-            name = f"{str(dtype)[6:]} {inputs} x {list(shape)} {order}"
-            yield from ((name, found) for found in launches)
+        yield from _launches(dtype, large, torch.channels_last, 35, Norm.BATCH)
+        yield from _launches(dtype, small, torch.channels_last, 14, Norm.BATCH)
+        yield from _launches(dtype, large, torch.contiguous_format, 35, Norm.BATCH)
+        yield from _launches(dtype, large, torch.channels_last, 14, Norm.FIXED)
+        yield from _launches(dtype, large, torch.channels_last, 14, Norm.NONE)
+
+
+def _launches(
+    dtype: torch.dtype, shape: tuple[int, ...], layout: torch.memory_format, inputs: int, norm: Norm
+) -> list[tuple[str, Launch]]:
+    x = [torch.empty(shape, dtype=dtype, memory_format=layout) for _ in range(inputs)]
+    weights, keep, every = torch.empty(inputs), torch.empty(inputs, dtype=torch.bool), list(range(inputs))
+    mean = None if norm == Norm.NONE else torch.empty(inputs, shape[1])
+    given = mean if norm == Norm.FIXED else None
+    with listed() as launches:
+        forward(x, weights, every, [norm] * inputs, given, given, keep, True, 1e-5)
+        backward(x[0], x, weights, every, [norm] * inputs, mean, mean, keep, True, every, True)
+    order = "NHWC" if layout == torch.channels_last else "NCHW"
+    name = f"{str(dtype)[6:]} {inputs} x {list(shape)} {order} {norm.name}"
+    return [(name, found) for found in launches]

@@ -37,6 +37,7 @@ BATCH = tl.constexpr(1)
 _IN_FLIGHT, _SMALLEST_TILE = 8192, 2048
 _PROGRAMS = 512
 _CHANNELS = 128
+_WIDE_FROM = 2**31  # elements that 32-bit offsets no longer reach
 
 
 class Tiling(NamedTuple):
@@ -65,7 +66,7 @@ class Tiling(NamedTuple):
         """What `tile` is told."""
         sides: dict[str, Any] = self._asdict()
         del sides["unroll"]
-        wide = self.outer * self.channels * self.inner + self.BO * self.BC * self.BI >= 2**31
+        wide = self.outer * self.channels * self.inner + self.BO * self.BC * self.BI >= _WIDE_FROM
         return {**sides, "WIDE_INDEX": wide}
 
 
