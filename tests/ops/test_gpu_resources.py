@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from benchmarks import gpu_resources
 from benchmarks.gpu_resources import Resources
 

@@ -1,8 +1,8 @@
 """threshold in Triton: reference.py says what is computed. One program to a cell, no loops over edges or operations.
 
-Legend: S cells, E edges, K operations, R rows of the table; EB and KB the powers of two that hold E and K. What comes
-before what is found by counting: the rank of an edge is how many beat it, and a gene's row of the table is how many stay
-before it.
+Legend: S cells, E edges, K operations, R rows of the table; EB, KB and RB the powers of two that hold E, K and 3 R.
+What comes before what is found by counting: the rank of an edge is how many beat it, and a gene's row of the table is
+how many stay before it.
 """
 
 from collections.abc import Iterator
