@@ -174,7 +174,7 @@ def cuda_kernels() -> Iterator[Resources]:
     sources = setup_helpers.cuda_sources()
     if not sources:
         raise NotHereError("CUDA kernels: there are none in csrc/cuda")
-    problem = setup_helpers.cuda_problem()
+    problem = setup_helpers.why_no_cuda()
     if problem is not None:
         raise NotHereError(f"CUDA kernels: {problem}")
     from torch.utils.cpp_extension import include_paths
