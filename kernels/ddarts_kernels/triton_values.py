@@ -16,9 +16,10 @@ INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 def widen(x, WIDE: tl.constexpr):
     """`x` in the type of sums, exactly."""
     if INTERPRETED and x.dtype == tl.bfloat16:
-        bits = x.to(tl.uint16, bitcast=True).to(tl.uint32) << 16
-        return bits.to(tl.float32, bitcast=True)
-    return x.to(WIDE)
+        wide = (x.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)
+    else:
+        wide = x.to(WIDE)
+    return wide
 
 
 @triton.jit
@@ -28,5 +29,7 @@ def narrow(x, STORED: tl.constexpr):
         bits = x.to(tl.uint32, bitcast=True)
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
         quiet = (bits >> 16) | 0x40  # a NaN must not be rounded into an infinity
-        return tl.where(x == x, rounded, quiet).to(tl.uint16).to(tl.bfloat16, bitcast=True)
-    return x.to(STORED)
+        stored = tl.where(x == x, rounded, quiet).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    else:
+        stored = x.to(STORED)
+    return stored

@@ -6,7 +6,7 @@ are formed in float32 within a tile and in float64 over tiles, always in the sam
 Legend: U inputs, C channels, n terms, T tiles of a channel (triton_tiles.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from ddarts_kernels.mixed_sum.triton_backward import finish_gradients, input_gra
 from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, tile_statistics, weighted_sum
 from ddarts_kernels.mixed_sum.triton_plan import plan
 from ddarts_kernels.mixed_sum.triton_tiles import Tiling, tiling_of
-from ddarts_kernels.triton_launch import launch
+from ddarts_kernels.triton_launch import Launch, launch, listed
 
 _GROUP = 8  # inputs whose gradients one program writes: more to do at once, for reading grad once in eight
 
@@ -215,3 +215,29 @@ def _final_blocks(tiling: Tiling) -> dict[str, int]:
     """Tiles and channels that a program of the second step of a reduction takes at a time."""
     BC = min(triton.next_power_of_2(tiling.channels), 64)
     return {"BT": min(triton.next_power_of_2(tiling.tiles), 4096 // BC), "BC": BC}
+
+
+def ahead_of_time() -> Iterator[tuple[str, Launch]]:
+    """Every launch of representative calls, by a name for the call: nodes of the supernet, in both directions."""
+    large, small = (96, 16, 32, 32), (96, 64, 8, 8)
+    for dtype in (torch.float32, torch.bfloat16):
+        yield from _launches(dtype, large, torch.channels_last, 35, Norm.BATCH)
+        yield from _launches(dtype, small, torch.channels_last, 14, Norm.BATCH)
+        yield from _launches(dtype, large, torch.contiguous_format, 35, Norm.BATCH)
+        yield from _launches(dtype, large, torch.channels_last, 14, Norm.FIXED)
+        yield from _launches(dtype, large, torch.channels_last, 14, Norm.NONE)
+
+
+def _launches(
+    dtype: torch.dtype, shape: tuple[int, ...], layout: torch.memory_format, inputs: int, norm: Norm
+) -> list[tuple[str, Launch]]:
+    x = [torch.empty(shape, dtype=dtype, memory_format=layout) for _ in range(inputs)]
+    weights, keep, every = torch.empty(inputs), torch.empty(inputs, dtype=torch.bool), list(range(inputs))
+    mean = None if norm == Norm.NONE else torch.empty(inputs, shape[1])
+    given = mean if norm == Norm.FIXED else None
+    with listed() as launches:
+        forward(x, weights, every, [norm] * inputs, given, given, keep, True, 1e-5)
+        backward(x[0], x, weights, every, [norm] * inputs, mean, mean, keep, True, every, True)
+    order = "NHWC" if layout == torch.channels_last else "NCHW"
+    name = f"{str(dtype)[6:]} {inputs} x {list(shape)} {order} {norm.name}"
+    return [(name, found) for found in launches]

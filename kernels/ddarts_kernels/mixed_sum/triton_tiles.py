@@ -37,6 +37,7 @@ BATCH = tl.constexpr(1)
 _IN_FLIGHT, _SMALLEST_TILE = 8192, 2048
 _PROGRAMS = 512
 _CHANNELS = 128
+_WIDE_FROM = 2**31  # elements that 32-bit offsets no longer reach
 
 
 class Tiling(NamedTuple):
@@ -65,7 +66,7 @@ class Tiling(NamedTuple):
         """What `tile` is told."""
         sides: dict[str, Any] = self._asdict()
         del sides["unroll"]
-        wide = self.outer * self.channels * self.inner + self.BO * self.BC * self.BI >= 2**31
+        wide = self.outer * self.channels * self.inner + self.BO * self.BC * self.BI >= _WIDE_FROM
         return {**sides, "WIDE_INDEX": wide}
 
 
@@ -148,9 +149,10 @@ def load_input(table, length, u, offsets, inside, STORED: tl.constexpr, WIDE: tl
 def normalized(x, mean, rstd, u, c, channels, kind):
     """A tile of input u as its norm asks for. mean and rstd [U, C]: None where no input has a norm; rows of inputs
     without one are not read."""
-    if mean is None:
-        return x
-    known = (c < channels) & (kind != NONE)
-    m = tl.load(mean + u * channels + c, known, other=0.0)
-    r = tl.load(rstd + u * channels + c, known, other=1.0)
-    return (x - m[None, :, None]) * r[None, :, None]
+    z = x
+    if mean is not None:
+        known = (c < channels) & (kind != NONE)
+        m = tl.load(mean + u * channels + c, known, other=0.0)
+        r = tl.load(rstd + u * channels + c, known, other=1.0)
+        z = (x - m[None, :, None]) * r[None, :, None]
+    return z

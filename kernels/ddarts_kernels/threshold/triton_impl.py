@@ -1,9 +1,11 @@
 """threshold in Triton: reference.py says what is computed. One program to a cell, no loops over edges or operations.
 
-Legend: S cells, E edges, K operations, R rows of the table; EB and KB the powers of two that hold E and K. What comes
-before what is found by counting: the rank of an operation is how many beat it, and a row of the table is how many stay
-before it.
+Legend: S cells, E edges, K operations, R rows of the table; EB, KB and RB the powers of two that hold E, K and 3 R.
+What comes before what is found by counting: the rank of an edge is how many beat it, and a gene's row of the table is
+how many stay before it.
 """
+
+from collections.abc import Iterator
 
 import torch
 import triton
@@ -11,14 +13,13 @@ import triton.language as tl
 from torch import Tensor
 
 from ddarts_kernels.threshold import reference
-from ddarts_kernels.triton_launch import launch
+from ddarts_kernels.triton_launch import Launch, launch, listed
 from ddarts_kernels.triton_values import widen
 
 DARTS = tl.constexpr(int(reference.Method.DARTS))
 EDGE = tl.constexpr(int(reference.Method.THRESHOLD_EDGE))
 COMPLETE = tl.constexpr(int(reference.Method.THRESHOLD_COMPLETE))
 EDGES_PER_NODE = tl.constexpr(reference.EDGES_PER_NODE)
-OPERATIONS_PER_EDGE = tl.constexpr(reference.OPERATIONS_PER_EDGE)
 
 
 @triton.jit
@@ -55,13 +56,10 @@ def _best_edges(values, known, edge, node, KB: tl.constexpr):
 
 
 @triton.jit
-def _best_operations(values, known, KB: tl.constexpr):
-    """(candidates [EB, KB]: the two best operations of each edge; place of each operation in ascending order)."""
-    k = tl.arange(0, KB)
-    mine, other = values[:, :, None], values[:, None, :]
-    above = (other > mine) | ((other == mine) & (k[None, None, :] > k[None, :, None]))
-    rank = tl.sum((above & known[:, None, :]).to(tl.int32), axis=2)
-    return known & (rank < OPERATIONS_PER_EDGE), KB - rank
+def _last_best(values, known, KB: tl.constexpr):
+    """The best known operation of each edge, the last of equals, [EB]; -1 where none is known."""
+    best = tl.max(tl.where(known, values, float("-inf")), axis=1)
+    return tl.max(tl.where(known & (values == best[:, None]), tl.arange(0, KB)[None, :], -1), axis=1)
 
 
 @triton.jit
@@ -89,14 +87,15 @@ def _threshold(
     at = cell * edges * operations + edge[:, None] * operations + k[None, :]
     values = _values(alphas, at, known, LOGITS)
 
-    # Genes are listed in the order of the edges' places, on an edge in the order of the operations' places.
-    edge_place = edge
-    operation_place = tl.zeros([EB, KB], tl.int32) + k[None, :]
-    if METHOD == COMPLETE:
-        stay = known
-    elif METHOD == EDGE:
-        stay, operation_place = _best_operations(values, known, KB)
-    else:
+    edge_place = edge  # in whose order genes are listed
+    stay = known
+    best = tl.full([EB], -1, tl.int32)
+    if METHOD == EDGE:
+        best = _last_best(values, known, KB)
+        others = known & (k[None, :] != best[:, None])
+        second = _last_best(values, others, KB)
+        stay = known & ((k[None, :] == best[:, None]) | (k[None, :] == second[:, None]))
+    elif METHOD != COMPLETE:
         stay, rank = _best_edges(values, known, edge, node, KB)
         edge_place = node * EB + rank
     if METHOD != DARTS:
@@ -107,8 +106,10 @@ def _threshold(
     staying = stay.to(tl.int32)
     on_edge = tl.sum(staying, axis=1)
     before_edge = tl.sum(tl.where(edge_place[None, :] < edge_place[:, None], on_edge[None, :], 0), axis=1)
-    earlier = operation_place[:, None, :] < operation_place[:, :, None]
-    before = tl.sum(tl.where(earlier, staying[:, None, :], 0), axis=2) + before_edge[:, None]
+    before = tl.cumsum(staying, axis=1) - staying
+    if METHOD == EDGE:  # the better one is listed last
+        before = tl.where(k[None, :] == best[:, None], on_edge[:, None] - 1, 0)
+    before += before_edge[:, None]
     count = tl.sum(on_edge, axis=0)
     tl.store(counts + cell, count)
 
@@ -149,3 +150,12 @@ def threshold(alphas: Tensor, steps: int, method: int, threshold: float, logits:
                 RB=triton.next_power_of_2(rows * 3),
             )
     return keep, table, counts
+
+
+def ahead_of_time() -> Iterator[tuple[str, Launch]]:
+    """The launch of each method, for the α of a supernet's cells, by a name for the call."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for method in reference.Method:
+            with listed() as launches:
+                threshold(torch.empty(13, 27, 12, dtype=dtype), 6, int(method), 0.85, True)
+            yield from ((f"{method.name.lower()} {str(dtype)[6:]}", found) for found in launches)
