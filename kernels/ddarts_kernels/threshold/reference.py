@@ -46,7 +46,7 @@ def threshold(
     values = values.sigmoid() if logits else values
     values = torch.where(values.isnan(), float("-inf"), values)
     cells, _, operations = values.shape
-    keep = torch.zeros_like(values, dtype=torch.bool)
+    keep = torch.zeros(values.shape, dtype=torch.bool, device=values.device)
     genes, stays = [], []
     for node in range(2, steps + 2):
         first = (node - 2) * (node + 1) // 2
@@ -54,7 +54,7 @@ def threshold(
             edge = (first + source)[:, None]
             value = values.gather(1, edge[:, :, None].expand(-1, 1, operations))[:, 0].gather(1, operation[:, None])
             stay = (value >= threshold) | (method == Method.DARTS)
-            keep.view(cells, -1).scatter_(1, edge * operations + operation[:, None], stay)
+            keep.flatten(1).scatter_(1, edge * operations + operation[:, None], stay)
             genes.append(torch.stack([torch.full_like(source, node), source, operation], dim=1))
             stays.append(stay[:, 0])
     stay = torch.stack(stays, dim=1)
