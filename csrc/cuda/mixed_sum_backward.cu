@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kDepth = 2, kGroup = 4;  // kGroup: inputs of a block of `dots`
 
-// dx = scale grad - shift - tilt (x - centre)
+// dx = scale (grad - shift - tilt (x - centre)), shift and tilt zero but for BATCH
 template <typename A>
 struct alignas(4 * sizeof(A)) Slope {
   A scale, shift, tilt, centre;
@@ -135,10 +135,10 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (threadIdx.y != 0 || !inside) continue;
     const A centre = normalised ? sums.mean[u * sums.channels + c] : A(0);
     const A rstd = normalised ? sums.rstd[u * sums.channels + c] : A(1);
-    const double scale = double(weight) * rstd, along = shared[thread] * rstd, plain = shared[threads + thread];
+    const double along = shared[thread] * rstd, plain = shared[threads + thread];
     dot += along;
-    const double tilt = batch ? scale * rstd * along / sums.count : 0;
-    slopes[u * sums.channels + c] = {A(scale), A(scale * plain / sums.count), A(tilt), centre};
+    const double tilt = batch ? along * rstd / sums.count : 0;
+    slopes[u * sums.channels + c] = {weight * rstd, A(plain / sums.count), A(tilt), centre};
   }
   if (grad_weights == nullptr) return;
   __syncthreads();
@@ -196,9 +196,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
       for (int v = 0; v < V; ++v) {
         const Slope<A>& f = factor.at[Variant::kAcross ? v : 0];
-        const A straight = f.scale * static_cast<A>(slope[r].at[v]);
-        const A bent = reads ? f.shift + f.tilt * (static_cast<A>(value[r].at[v]) - f.centre) : A(0);
-        result[v] = alive ? straight - bent : A(0);
+        const A bend = reads ? f.shift + f.tilt * (static_cast<A>(value[r].at[v]) - f.centre) : A(0);
+        result[v] = alive ? f.scale * (static_cast<A>(slope[r].at[v]) - bend) : A(0);
       }
       if (place.first + r * walk.rows < place.last) store(static_cast<T*>(outputs.data[i]) + at[r], result);
     }
