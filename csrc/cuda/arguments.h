@@ -129,9 +129,11 @@ struct Arguments {
     check(weights.dim() == 1 && weights.size(0) == terms, "mixed_sum: weights must be [", terms, "]");
     check(weights.scalar_type() == type() || weights.scalar_type() == wide(), "mixed_sum: weights is ",
           toString(weights.scalar_type()), " but the inputs are ", toString(type()));
-    for (int64_t u : source) check(u >= 0 && u < count(), "mixed_sum: source has ", u, ", there are ", count(), " inputs");
+    for (int64_t u : source)
+      check(u >= 0 && u < count(), "mixed_sum: source has ", u, ", there are ", count(), " inputs");
     check(norm.size() == inputs.size(), "mixed_sum: norm has ", norm.size(), " entries for ", count(), " inputs");
-    for (int64_t kind : norm) check(kind >= kNone && kind <= kFixed, "mixed_sum: norm has ", kind, "; allowed are 0, 1, 2");
+    for (int64_t kind : norm)
+      check(kind >= kNone && kind <= kFixed, "mixed_sum: norm has ", kind, "; allowed are 0, 1, 2");
     if (!keep) return;
     check_device(first(), *keep, "mixed_sum", "keep");
     check(keep->scalar_type() == ScalarType::Bool && keep->dim() == 1 && keep->size(0) == terms,
@@ -157,8 +159,10 @@ struct Arguments {
 // The elements of a dense tensor; of none, null.
 template <typename T>
 T* data(const Tensor& x) {
-  if constexpr (std::is_const_v<T>) return static_cast<T*>(x.const_data_ptr());
-  else return static_cast<T*>(x.mutable_data_ptr());
+  if constexpr (std::is_const_v<T>)
+    return static_cast<T*>(x.const_data_ptr());
+  else
+    return static_cast<T*>(x.mutable_data_ptr());
 }
 
 template <typename T>

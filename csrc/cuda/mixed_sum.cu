@@ -54,7 +54,7 @@ struct Running {
 
 // partial: [U, chunks, C]. grid.y: U.
 template <typename Variant>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     statistics(const __grid_constant__ Inputs inputs, const __grid_constant__ Terms terms,
                const __grid_constant__ Walk walk, Moments* partial) {
   using T = typename Variant::T;
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
       loaded[r] = load<T, V>(x + position<V, Variant::kAcross>(walk, place.column, at));
       n = r + 1;
     }
-running.add(loaded, n);
+    running.add(loaded, n);
   }
   const int threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
 #pragma unroll
@@ -104,7 +104,7 @@ struct Statistics {
 
 // live: how many inputs are alive, then which. affine: [alive, C]. grid.x: U; threads: channels, chunks.
 template <typename A>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     coefficients(const __grid_constant__ Terms terms, const __grid_constant__ Statistics<A> statistics,
                  const A* weights, bool logits, int64_t channels, int* live, Affine<A>* affine) {
   __shared__ Moments shared[kThreads];
@@ -154,7 +154,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <typename Variant>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     apply(const __grid_constant__ Inputs inputs, const __grid_constant__ Walk walk, const int* live,
           const Affine<typename Variant::A>* affine, typename Variant::T* out) {
   using T = typename Variant::T;

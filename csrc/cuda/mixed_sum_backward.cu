@@ -19,7 +19,7 @@ constexpr int kDepth = 2, kGroup = 4;  // kGroup: inputs of a block of `dots`
 
 // dx = scale (grad - shift - tilt (x - centre)), shift and tilt zero but for BATCH
 template <typename A>
-struct alignas(4 * sizeof(A)) Slope {
+struct alignas(16) Slope {
   A scale, shift, tilt, centre;
 };
 
@@ -113,7 +113,8 @@ struct Sums {
   }
 };
 
-// live: [U], whether an input is alive. slopes: [U, C]. grad_weights: [n] or null. grid.x: U; threads: channels, chunks.
+// live: [U], whether an input is alive. slopes: [U, C]. grad_weights: [n] or null. grid.x: U; threads: channels,
+// chunks.
 template <typename A>
 __global__ void __launch_bounds__(kThreads, 2)
     finish(const __grid_constant__ Terms terms, const __grid_constant__ Sums<A> sums, const A* weights, bool logits,
@@ -164,8 +165,8 @@ struct Wanted {
 template <typename Variant>
 __global__ void __launch_bounds__(kThreads, 2)
     gradients(const __grid_constant__ Inputs inputs, const __grid_constant__ Outputs outputs,
-              const __grid_constant__ Wanted wanted, const __grid_constant__ Walk walk,
-              const typename Variant::T* grad, const bool* live, const Slope<typename Variant::A>* slopes) {
+              const __grid_constant__ Wanted wanted, const __grid_constant__ Walk walk, const typename Variant::T* grad,
+              const bool* live, const Slope<typename Variant::A>* slopes) {
   using T = typename Variant::T;
   using A = typename Variant::A;
   constexpr int V = Variant::V, R = kDepth, kChannels = Variant::kAcross ? V : 1;
@@ -258,11 +259,15 @@ struct Backward {
   void merge(const Tensor& live, const Tensor& slopes, const std::optional<Tensor>& grad_weights) const {
     const auto [partial, chunks] = sum_up();
     const double count = static_cast<double>(std::max<int64_t>(1, view.outer * view.inner));
-    const Sums<A> sums = {chunks > 0 ? data<const double>(partial) : nullptr, chunks, view.channels, count,
-                          data<const A>(arguments.mean), data<const A>(arguments.rstd)};
+    const Sums<A> sums = {chunks > 0 ? data<const double>(partial) : nullptr,
+                          chunks,
+                          view.channels,
+                          count,
+                          data<const A>(arguments.mean),
+                          data<const A>(arguments.rstd)};
     const Tensor weights = arguments.wide_weights();
-    queue.launch(finish<A>, dim3(static_cast<unsigned>(arguments.count())), channel_block(view.channels, chunks),
-                 terms, sums, data<const A>(weights), arguments.logits, data<bool>(live), data<Slope<A>>(slopes),
+    queue.launch(finish<A>, dim3(static_cast<unsigned>(arguments.count())), channel_block(view.channels, chunks), terms,
+                 sums, data<const A>(weights), arguments.logits, data<bool>(live), data<Slope<A>>(slopes),
                  data<A>(grad_weights));
   }
 
@@ -315,8 +320,8 @@ std::tuple<std::vector<Tensor>, Tensor> mixed_sum_backward(Tensor grad, std::vec
   } else {
     backward.merge<float>(live, slopes, grad_weights);
   }
-  const Tensor result = need_weights ? torch::stable::to(*grad_weights, weights.scalar_type())
-                                     : empty({0}, weights.scalar_type(), first);
+  const Tensor result =
+      need_weights ? torch::stable::to(*grad_weights, weights.scalar_type()) : empty({0}, weights.scalar_type(), first);
   return {backward.differentiate(live, slopes), result};
 }
 

@@ -26,21 +26,26 @@ __device__ inline void accumulate(double& sum, double part) {
   sum += part;
 }
 
-// For each of `width` numbers of a thread, adds those of all rows of the block to row 0, where the caller finds them.
-// `shared` holds number i of a thread at i * threads + thread. Begins and ends at a barrier.
+// For each of `width` numbers of a thread, adds those of all rows of the block (threadIdx.y) to row 0's, where the
+// caller finds them. `shared` holds number i of a thread at i * threads + thread. Two steps with a barrier after each:
+// the rows in kParts interleaved parts, then the parts. Begins and ends at a barrier.
 template <typename Value>
 __device__ inline void reduce_rows(Value* shared, int width) {
-  const int row = threadIdx.y, rows = blockDim.y, threads = blockDim.x * blockDim.y;
-  Value* mine = shared + row * blockDim.x + threadIdx.x;
-  int half = 1;
-  while (half < rows) half *= 2;
+  constexpr int kParts = 16;
+  const int lanes = blockDim.x, rows = blockDim.y, threads = lanes * rows, columns = lanes * width;
+  const int thread = threadIdx.y * lanes + threadIdx.x, parts = rows < kParts ? rows : kParts;
   __syncthreads();
-  for (half /= 2; half > 0; half /= 2) {
-    if (row < half && row + half < rows) {
-      for (int i = 0; i < width; ++i) accumulate(mine[i * threads], mine[i * threads + half * blockDim.x]);
-    }
-    __syncthreads();
+  for (int i = thread; i < columns * parts; i += threads) {
+    const int column = i % columns, part = i / columns;
+    Value* rest = shared + column / lanes * threads + column % lanes;
+    for (int row = part + parts; row < rows; row += parts) accumulate(rest[part * lanes], rest[row * lanes]);
   }
+  __syncthreads();
+  for (int column = thread; column < columns; column += threads) {
+    Value* rest = shared + column / lanes * threads + column % lanes;
+    for (int part = 1; part < parts; ++part) accumulate(rest[0], rest[part * lanes]);
+  }
+  __syncthreads();
 }
 
 }  // namespace ddarts

@@ -2,8 +2,9 @@
 // order in which the genotype lists them.
 //
 // Legend: S cells, E edges, K operations, R rows of the table. Edges are ordered by target node, then by source; node j
-// (2 ... steps + 1) has the edges from the states 0 ... j - 1. Ties: the first operation is an edge's best one; edges of
-// equal best operation keep their order; of equal operations `threshold_edge` takes the later ones. NaN is below all.
+// (2 ... steps + 1) has the edges from the states 0 ... j - 1. Ties: the first operation is an edge's best one; edges
+// of equal best operation keep their order; of equal operations `threshold_edge` takes the later ones. NaN is below
+// all.
 
 #include <algorithm>
 #include <cmath>
@@ -158,7 +159,7 @@ std::tuple<Tensor, Tensor, Tensor> threshold(Tensor alphas, int64_t steps, int64
   const Tensor table = empty({cells, shape.rows, 3}, ScalarType::Int, dense);
   const Tensor counts = empty({cells}, ScalarType::Int, dense);
   if (cells == 0) return {keep, table, counts};
-  const auto work = dense.scalar_type() == ScalarType::Double    ? run<double>
+  const auto work = dense.scalar_type() == ScalarType::Double     ? run<double>
                     : dense.scalar_type() == ScalarType::Float    ? run<float>
                     : dense.scalar_type() == ScalarType::BFloat16 ? run<c10::BFloat16>
                                                                   : run<c10::Half>;

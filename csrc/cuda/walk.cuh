@@ -27,7 +27,7 @@ template <typename T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 template <typename T, int V>
-struct alignas(sizeof(T) * V) Vector {
+struct alignas(sizeof(T) * V < 16 ? sizeof(T) * V : 16) Vector {  // no load is wider than 16 bytes
   T at[V];
 };
 
@@ -125,7 +125,7 @@ inline Walk elementwise(const View& view, int v, bool across, int depth) {
 // Chunks enough to fill a GPU, `layers` of them side by side, but few enough to be added up quickly. A thread adds at
 // most kMaxRounds times `depth` numbers before they become doubles.
 inline Walk reduction(const View& view, int v, bool across, int depth, int64_t layers) {
-  constexpr int64_t kBlocks = 1024, kMaxChunks = 64, kMaxRounds = 64;
+  constexpr int64_t kBlocks = 512, kMaxChunks = 64, kMaxRounds = 64;
   const Walk walk = walk_over(view, v, across);
   const int64_t round = static_cast<int64_t>(walk.rows) * depth;
   const int64_t side = std::max<int64_t>(1, walk.tiles * layers);

@@ -29,7 +29,7 @@ OPS = ("mixed_sum", "mixed_sum_backward", "threshold")
 def build() -> Path:
     """Compiles the library if there is none of these sources yet; its path. Processes that come together wait."""
     own = sorted(path for path in HERE.rglob("*") if path.suffix in (".h", ".cpp"))
-    shared = [setup_helpers.ROOT / name for name in setup_helpers.dependencies()]
+    shared = [setup_helpers.ROOT / name for name in setup_helpers.dependencies() if "/cpu/" not in name]
     digest = hashlib.sha256(torch.__version__.encode() + b"".join(path.read_bytes() for path in [*own, *shared]))
     folder = setup_helpers.ROOT / "build" / "cuda_on_cpu"
     library = folder / f"cuda_on_cpu_{digest.hexdigest()[:16]}.so"
@@ -43,7 +43,7 @@ def build() -> Path:
 
 def _compile(own: list[Path], library: Path) -> None:
     unfinished = library.with_suffix(".part")
-    kernels = [setup_helpers.ROOT / name for name in setup_helpers.cuda_sources() if name.endswith(".cu")]
+    kernels = [setup_helpers.ROOT / name for name in setup_helpers.cuda_sources()]
     command = [
         *(os.environ.get("CXX", "g++"), "-shared", "-fPIC", "-O1", f"-std=c++{setup_helpers.CXX_STANDARD}"),
         *("-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wl,-Bsymbolic"),
@@ -69,7 +69,7 @@ def load() -> ctypes.CDLL:
 
 
 @contextmanager
-def cuda_on_cpu(*, backwards: bool = False) -> Iterator[None]:
+def emulated(*, backwards: bool = False) -> Iterator[None]:
     """Within the block, backend `cuda` is chosen and runs on CPU tensors; `backwards`: threads from last to first."""
     library, real = load(), dispatch.problem
     kernels = {op: dispatch.Implementation(getattr(torch.ops.ddarts_cuda, op).default, ("cpu",)) for op in OPS}

@@ -1,9 +1,8 @@
 // Runs kernels on fibers, and stands in for the few functions of a CUDA build of torch that the launches call.
 
-#include <ucontext.h>
-
 #include <cuda_runtime.h>
 #include <torch/csrc/stable/c/shim.h>
+#include <ucontext.h>
 
 #include <cstring>
 #include <memory>
