@@ -108,8 +108,9 @@ def _missing(name: str) -> str:
     if name == "_C":
         return f"the compiled library is not built; {REBUILD}"
     told = read_record()
-    why = f" ({told[0]['cuda']})" if told is not None and "cuda" in told[0] else ""
-    return f"the CUDA library is not built{why}; {REBUILD.replace('with:', 'with DDARTS_CUDA=1 and CUDA_HOME set:')}"
+    fact = told[0].get("cuda", "") if told is not None else ""
+    reason = fact.removeprefix("not built") if fact.startswith("not built") else ""
+    return f"the CUDA library is not built{reason}; {REBUILD.replace('with:', 'with DDARTS_CUDA=1 and CUDA_HOME set:')}"
 
 
 def inspect_cuda() -> Library:
