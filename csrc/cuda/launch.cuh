@@ -20,7 +20,7 @@ class Queue {
  public:
   explicit Queue(const Tensor& on) : guard_(on.get_device_index()) {
     void* stream = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(on.get_device_index(), &stream));
+    TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(on.get_device_index(), &stream));
     stream_ = static_cast<cudaStream_t>(stream);
   }
 

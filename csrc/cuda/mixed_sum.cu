@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (thread == 0 && u == 0) live[0] = total;
   if (thread == 0 && alive[u]) live[1 + before] = u;
 
-  const A weight = total_weight(terms, weights, logits, u);
+  const double weight = total_weight(terms, weights, logits, u);
   const bool normalised = terms.norm[u] != kNone, computed = statistics.partial != nullptr;
   const bool merged = computed && alive[u] && terms.summed[u];
   for (int64_t begin = 0; begin < channels; begin += blockDim.x) {
@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       statistics.mean[u * channels + c] = mean;
       statistics.rstd[u * channels + c] = rstd;
     }
-    if (alive[u]) affine[before * channels + c] = {weight * rstd, mean};
+    if (alive[u]) affine[before * channels + c] = {static_cast<A>(weight * rstd), mean};
   }
 }
 

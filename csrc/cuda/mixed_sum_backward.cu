@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int u = blockIdx.x, threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
   const bool alive = terms.alive(u), normalised = terms.norm[u] != kNone, batch = terms.norm[u] == kBatch;
   const bool summed = alive && terms.summed[u] && sums.partial != nullptr;
-  const A weight = total_weight(terms, weights, logits, u);
+  const double weight = total_weight(terms, weights, logits, u);
   if (thread == 0) live[u] = alive;
 
   double dot = 0;
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     const double along = shared[thread] * rstd, plain = shared[threads + thread];
     dot += along;
     const double tilt = batch ? along * rstd / sums.count : 0;
-    slopes[u * sums.channels + c] = {weight * rstd, A(plain / sums.count), A(tilt), centre};
+    slopes[u * sums.channels + c] = {A(weight * rstd), A(plain / sums.count), A(tilt), centre};
   }
   if (grad_weights == nullptr) return;
   __syncthreads();
@@ -149,8 +149,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (unsigned lane = 0; lane < blockDim.x; ++lane) dot += shared[lane];
   for (int i = terms.first[u] + thread; i < terms.first[u + 1]; i += threads) {
     const int m = terms.term[i];
-    const A value = value_of(weights[m], logits);
-    const double factor = logits ? double(value) * (1 - value) : 1;
+    const double value = value_of(weights[m], logits), factor = logits ? value * (1 - value) : 1;
     grad_weights[m] = terms.kept(m) ? static_cast<A>(dot * factor) : A(0);
   }
 }

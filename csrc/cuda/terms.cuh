@@ -5,6 +5,7 @@
 
 #include <torch/csrc/stable/tensor.h>
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -33,15 +34,16 @@ struct Terms {
   }
 };
 
+// In double: there are few of them, and everything is multiplied by them.
 template <typename A>
-__device__ inline A value_of(A weight, bool logits) {
-  return logits ? A(1) / (A(1) + std::exp(-weight)) : weight;
+__device__ inline double value_of(A weight, bool logits) {
+  return logits ? 1 / (1 + std::exp(-double(weight))) : double(weight);
 }
 
 // The sum of the kept weights of an input.
 template <typename A>
-__device__ inline A total_weight(const Terms& terms, const A* weights, bool logits, int u) {
-  A total = 0;
+__device__ inline double total_weight(const Terms& terms, const A* weights, bool logits, int u) {
+  double total = 0;
   for (int i = terms.first[u]; i < terms.first[u + 1]; ++i) {
     if (terms.kept(terms.term[i])) total += value_of(weights[terms.term[i]], logits);
   }
