@@ -17,7 +17,7 @@ RUN := env -u PYTHONPATH PATH="$(BIN):$(PATH)" OMP_NUM_THREADS=1
 PIP := env -u PYTHONPATH PATH="$(BIN):$(PATH)" "$(BIN)/python" -m pip install --disable-pip-version-check -c constraints.txt $(PIP_FLAGS)
 STAMP := $(VENV)/.ready
 DEV_STAMP := $(VENV)/.ready-dev
-CXX_FILES := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*.h csrc/*/*.h csrc/*/*.cu)
+CXX_FILES := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*.h csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh tests/ops/cuda_on_cpu/*.cpp tests/ops/cuda_on_cpu/*/*.h)
 BUILD_FILES := pyproject.toml setup.py setup_helpers.py ddarts/ops/build_record.py constraints.txt $(CXX_FILES)
 
 .PHONY: help setup setup-dev demo test test-all lint format gpu-check clean

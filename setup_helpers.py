@@ -1,27 +1,34 @@
 """How the compiled parts of ddarts are built: sources, flags and build record, in one place.
 
-setup.py (for users) and CMakeLists.txt (for C++ developers) both take everything from here. Environment:
-DDARTS_CUDA=0/1 leaves out or demands the CUDA library, TORCH_CUDA_ARCH_LIST chooses its architectures, CXXFLAGS adds
-flags. Nothing depends on a GPU being present while building.
+setup.py (for users) and CMakeLists.txt (for C++ developers) both take everything from here. Environment: the CUDA
+library is built where torch has CUDA and nvcc is found (CUDA_HOME), needing no GPU; DDARTS_CUDA=0/1 leaves it out or
+demands it, TORCH_CUDA_ARCH_LIST chooses its architectures. CXXFLAGS adds flags.
 """
 
-import importlib.util
 import os
 import platform
+import re
+import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
+# Run by path: importing the package would need its dependencies.
+_RECORD = runpy.run_path(str(ROOT / "ddarts" / "ops" / "build_record.py"))
 
 TORCH_TARGET = "2.11"  # oldest torch the library loads on
-PYTHON_TARGET = "0x030a0000"  # Py_LIMITED_API
 
 CXX_STANDARD = 20
 CXX_FLAGS = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter", f"-ffile-prefix-map={ROOT}=."]
 # Never -march=native: the instruction set is chosen at run time (csrc/common/capability.h).
-STABLE_DEFINES = ["TORCH_TARGET_VERSION=0x020b000000000000", f"Py_LIMITED_API={PYTHON_TARGET}"]
+STABLE_DEFINES = ["TORCH_TARGET_VERSION=0x020b000000000000", "Py_LIMITED_API=0x030a0000"]
+
+CUDA_ARCHITECTURES = "8.0 9.0 10.0+PTX"  # A100, H100, B200, and by PTX what comes after
+NVCC_FLAGS = ["-O3", "--expt-relaxed-constexpr", "-DUSE_CUDA", f"-D{STABLE_DEFINES[0]}"]
+NVCC_FLAGS += [f"-Xcompiler={flag}" for flag in CXX_FLAGS[1:]]
 
 
 def _sources(folder: str, suffix: str) -> list[str]:
@@ -29,36 +36,73 @@ def _sources(folder: str, suffix: str) -> list[str]:
 
 
 CPU_SOURCES = ["csrc/register_cpu.cpp", *_sources("cpu", ".cpp")]
+CUDA_REGISTRATION = "csrc/register_cuda.cpp"
 HOST_SOURCES = ["csrc/bindings.cpp"]
 
 
 def cuda_sources() -> list[str]:
-    """CUDA sources of the `_C_cuda` library; empty in a version without CUDA kernels."""
+    """The kernels of the `_C_cuda` library."""
     return _sources("cuda", ".cu")
 
 
-def check_cuda_wish() -> None:
-    """DDARTS_CUDA=1 is an error while there is nothing to build."""
+def cuda_flags() -> list[str]:
+    """nvcc's flags, but for architectures and include folders."""
+    return [f"-std=c++{CXX_STANDARD}", *NVCC_FLAGS]
+
+
+def cuda_architectures() -> list[str]:
+    """TORCH_CUDA_ARCH_LIST, or the default: numbers such as 9.0, each perhaps with +PTX."""
+    return re.findall(r"[^ ;,]+", os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES)
+
+
+def gencode() -> list[str]:
+    """nvcc's flags for cuda_architectures()."""
+    found = []
+    for entry in cuda_architectures():
+        match = re.fullmatch(r"(\d+)\.(\d[af]?)(\+PTX)?", entry)
+        if match is None:
+            raise SystemExit(f"TORCH_CUDA_ARCH_LIST has {entry!r}: allowed are numbers such as 9.0 or 9.0+PTX")
+        number = match[1] + match[2]
+        codes = [f"sm_{number}", f"compute_{number}"] if match[3] else [f"sm_{number}"]
+        found += [f"-gencode=arch=compute_{number},code={code}" for code in codes]
+    return found
+
+
+def cuda_home() -> Path | None:
+    """The CUDA toolkit: CUDA_HOME, else where the nvcc on the path belongs, else /usr/local/cuda."""
+    beside = Path(shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc").resolve().parents[1]
+    named = os.environ.get("CUDA_HOME")
+    homes = [Path(named)] if named else [beside, Path("/usr/local/cuda")]
+    return next((home for home in homes if (home / "include" / "cuda_runtime.h").exists()), None)
+
+
+def _cuda_problem() -> str | None:
+    import torch
+
+    home, wanted = cuda_home(), torch.version.cuda
+    if wanted is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    if home is None or not (home / "bin" / "nvcc").exists():
+        return "nvcc is not found, set CUDA_HOME"
+    text = subprocess.run([home / "bin" / "nvcc", "--version"], capture_output=True, text=True).stdout
+    fits = f"release {wanted.split('.')[0]}." in text
+    return None if fits else f"torch is built for CUDA {wanted}, the nvcc in {home} is of another version"
+
+
+def why_no_cuda() -> str | None:
+    """None if the CUDA library is to be built, else why not; SystemExit if DDARTS_CUDA=1 demands it in vain."""
     wish = os.environ.get("DDARTS_CUDA", "")
     if wish not in ("", "0", "1"):
         raise SystemExit(f"DDARTS_CUDA={wish}: allowed are 0 and 1")
-    if wish == "1" and not cuda_sources():
-        raise SystemExit("DDARTS_CUDA=1: this version has no CUDA kernels; unset DDARTS_CUDA or set it to 0")
-
-
-def _build_record_module() -> ModuleType:
-    """ddarts/ops/build_record.py, loaded by path: importing the package would need its dependencies."""
-    path = ROOT / "ddarts" / "ops" / "build_record.py"
-    spec = importlib.util.spec_from_file_location("ddarts_build_record", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    problem = "DDARTS_CUDA=0" if wish == "0" else _cuda_problem()
+    if wish == "1" and problem is not None:
+        raise SystemExit(f"DDARTS_CUDA=1: {problem}")
+    return problem
 
 
 def dependencies() -> list[str]:
-    """Every file whose change must rebuild both extensions."""
-    files = [path.relative_to(ROOT).as_posix() for path in _build_record_module().source_files(CSRC)]
+    """Every file whose change must rebuild every extension."""
+    files = [path.relative_to(ROOT).as_posix() for path in _RECORD["source_files"](CSRC)]
     return [*files, "setup_helpers.py"]
 
 
@@ -73,12 +117,15 @@ def build_record() -> dict[str, str]:
 
     machine = platform.machine()
     variants = "default, avx2, avx512 at run time" if machine in ("x86_64", "AMD64") else "default"
-    recorded = [flag for flag in flags() if not flag.startswith("-ffile-prefix-map")]
+    cxx, nvcc = (" ".join(flag for flag in found if "prefix-map" not in flag) for found in (flags(), cuda_flags()))
+    reason = why_no_cuda()
     return {
         "torch": torch.__version__,
         "torch_target": TORCH_TARGET,
-        "flags": " ".join(recorded + [f"-D{define}" for define in STABLE_DEFINES]),
-        "arch_list": f"{machine}: {variants}; cuda: none",
+        "flags": " ".join([cxx, *(f"-D{define}" for define in STABLE_DEFINES)]),
+        "arch_list": f"{machine}: {variants}",
+        "cuda_arch_list": " ".join(cuda_architectures()) if reason is None else "",
+        "cuda": f"not built, {reason}" if reason else f"nvcc {nvcc}",
     }
 
 
@@ -87,7 +134,7 @@ def write_build_header(folder: Path) -> Path:
     pairs = "".join(f'    {{"{key}", "{value}"}},\n' for key, value in build_record().items())
     text = (
         "// Written by setup_helpers.py.\n#pragma once\n"
-        f'#define DDARTS_SOURCE_HASH "{_build_record_module().source_hash(CSRC)}"\n'
+        f'#define DDARTS_SOURCE_HASH "{_RECORD["source_hash"](CSRC)}"\n'
         "namespace ddarts {\nstruct BuildFact {\n  const char* key;\n  const char* value;\n};\n"
         f"inline constexpr BuildFact kBuildRecord[] = {{\n{pairs}}};\n}}  // namespace ddarts\n"
     )
@@ -99,26 +146,27 @@ def write_build_header(folder: Path) -> Path:
 
 
 def extensions() -> tuple[list, dict]:
-    """(ext_modules, cmdclass) for setup(): `ddarts._C` (stable ABI) and `ddarts._host` (pybind11)."""
+    """(ext_modules, cmdclass): `ddarts._C`, perhaps `ddarts._C_cuda` (stable ABI), and `ddarts._host` (pybind11)."""
     import pybind11
     from setuptools import Extension
-    from torch.utils.cpp_extension import BuildExtension, CppExtension
 
-    check_cuda_wish()
+    with_cuda = why_no_cuda() is None
+    if with_cuda:
+        os.environ["CUDA_HOME"] = str(cuda_home())  # what torch guesses when it is imported may be wrong
+    from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
+
     generated = str(write_build_header(ROOT / "build" / "generated"))
-    common = {"depends": [*dependencies(), "build/generated/ddarts_build_record.h"], "extra_compile_args": flags()}
-    library = CppExtension(
-        "ddarts._C",
-        CPU_SOURCES,
-        include_dirs=[generated],
-        define_macros=[tuple(define.split("=", 1)) for define in STABLE_DEFINES[:1]],
-        py_limited_api=True,  # adds Py_LIMITED_API itself
-        **common,
-    )
-    host = Extension(
-        "ddarts._host", HOST_SOURCES, include_dirs=[generated, pybind11.get_include()], language="c++", **common
-    )
-    return [library, host], {"build_ext": BuildExtension}
+    depends = [*dependencies(), "build/generated/ddarts_build_record.h"]
+    common: dict = {"include_dirs": [generated], "depends": depends, "extra_compile_args": flags()}
+    macros = [tuple(STABLE_DEFINES[0].split("="))]  # py_limited_api adds the other one itself
+    stable = {**common, "define_macros": macros, "py_limited_api": True}
+    found = [CppExtension("ddarts._C", CPU_SOURCES, **stable)]
+    if with_cuda:
+        stable["extra_compile_args"] = {"cxx": flags(), "nvcc": [*cuda_flags(), *gencode()]}
+        found.append(CUDAExtension("ddarts._C_cuda", [CUDA_REGISTRATION, *cuda_sources()], **stable))
+    common["include_dirs"] = [generated, pybind11.get_include()]
+    found.append(Extension("ddarts._host", HOST_SOURCES, language="c++", **common))
+    return found, {"build_ext": BuildExtension}
 
 
 def cmake_settings(generated: Path) -> str:
@@ -126,9 +174,12 @@ def cmake_settings(generated: Path) -> str:
     import pybind11
     from torch.utils.cpp_extension import include_paths, library_paths
 
-    check_cuda_wish()
+    cuda = why_no_cuda() is None
     lists = {
         "DDARTS_CPU_SOURCES": CPU_SOURCES,
+        "DDARTS_CUDA_SOURCES": [CUDA_REGISTRATION, *cuda_sources()] if cuda else [],
+        "DDARTS_CUDA_HOME": [str(cuda_home())] if cuda else [],
+        "DDARTS_CUDA_FLAGS": [*NVCC_FLAGS, *gencode()] if cuda else [],
         "DDARTS_HOST_SOURCES": HOST_SOURCES,
         "DDARTS_CXX_FLAGS": CXX_FLAGS,
         "DDARTS_STABLE_DEFINES": STABLE_DEFINES,

@@ -12,7 +12,7 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "triton", "deepspeed", "nvidia-da
 
 
 def info(_options: InfoConfig) -> dict[str, Any]:
-    """Versions, devices, the build record of the compiled library, and one row for every operator and backend."""
+    """Versions, devices, the build record of the compiled libraries, and one row for every operator and backend."""
     return {
         "versions": {"ddarts": __version__, "python": platform.python_version(), **_versions()},
         "devices": _devices(),
@@ -46,12 +46,13 @@ def _devices() -> dict[str, str]:
 
 
 def _build() -> dict[str, Any]:
-    from ddarts.ops.library import library
+    from ddarts.ops.library import cuda_library, library
 
-    found = library()
+    found, cuda = library(), cuda_library()
+    files = {"CUDA library": ": ".join(str(part) for part in (cuda.path, cuda.problem) if part)}
     if found.problem:
-        return {"problem": found.problem, **found.record}
-    return {"file": str(found.path), **found.record, "cpu capability": found.capability}
+        return {"problem": found.problem, **files, **found.record}
+    return {"file": str(found.path), **files, **found.record, "cpu capability": found.capability}
 
 
 def _operators() -> list[dict[str, Any]]:

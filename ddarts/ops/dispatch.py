@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ddarts.ops.library import library
+from ddarts.ops.library import cuda_library, library
 from ddarts.runtime.errors import UsageError
 
 BACKENDS = ("auto", "reference", "cpp", "cuda", "triton")
@@ -79,7 +79,7 @@ def problem(backend: str) -> str | None:
     if backend == "cpp":
         return library().problem
     if backend == "cuda":
-        return "no CUDA kernels in this version"
+        return cuda_library().problem
     return _triton_problem() if backend == "triton" else None
 
 

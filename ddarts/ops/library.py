@@ -1,14 +1,15 @@
-"""Finding, checking and loading the compiled library `ddarts/_C*.so`.
+"""Finding, checking and loading the compiled libraries: `ddarts/_C*.so` for the CPU and `ddarts/_C_cuda*.so`, which
+would not load on a torch without CUDA.
 
-The library uses torch's stable ABI, so one build serves every torch from the one it targets upwards. What must agree:
-torch is not older than that, and `_C`, `_host` and (in a source checkout) csrc/ are of one build.
+They use torch's stable ABI, so one build serves every torch from the one it targets upwards. What must agree: torch is
+not older than that, and the libraries, `_host` and (in a source checkout) csrc/ are of one build.
 """
 
 import ctypes
 import functools
 import importlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ REBUILD = "rebuild with: pip install --no-build-isolation . (in a source checkou
 
 @dataclass(frozen=True)
 class Library:
-    """What is known of the compiled library: `problem` is None when it is loaded and usable."""
+    """What is known of a compiled library: `problem` is None when it is loaded and usable."""
 
     problem: str | None
     path: Path | None = None
@@ -31,9 +32,9 @@ class Library:
     capability: str | None = None
 
 
-def find(package: Path = PACKAGE) -> Path | None:
-    """The library's file in the package folder, or None."""
-    found = sorted([*package.glob("_C.*so"), *package.glob("_C.*pyd")])
+def find(name: str = "_C", package: Path = PACKAGE) -> Path | None:
+    """A library's file in the package folder, or None."""
+    found = sorted([*package.glob(f"{name}.*so"), *package.glob(f"{name}.*pyd")])
     return found[0] if found else None
 
 
@@ -77,14 +78,14 @@ def _library_hash(path: Path) -> str:
     return function().decode()
 
 
-def inspect() -> Library:
-    """Finds, checks and loads the library; what is wrong with it is in `problem`.
+def inspect(name: str = "_C") -> Library:
+    """Finds, checks and loads a library; what is wrong with it is in `problem`.
 
     Raises UsageError only for a wrong DDARTS_CPU_CAPABILITY: that is a wish of the user, not a fault of the library.
     """
-    path = find()
+    path = find(name)
     if path is None:
-        return Library(f"the compiled library is not built; {REBUILD}")
+        return Library(_missing(name))
     told = read_record()
     if told is None:
         return Library(f"ddarts._host is not built for this Python; {REBUILD}", path)
@@ -103,7 +104,48 @@ def inspect() -> Library:
     return Library(None, path, record, capability)
 
 
+def _missing(name: str) -> str:
+    if name == "_C":
+        return f"the compiled library is not built; {REBUILD}"
+    told = read_record()
+    fact = told[0].get("cuda", "") if told is not None else ""
+    reason = fact.removeprefix("not built") if fact.startswith("not built") else ""
+    return f"the CUDA library is not built{reason}; {REBUILD.replace('with:', 'with DDARTS_CUDA=1 and CUDA_HOME set:')}"
+
+
+def inspect_cuda() -> Library:
+    """inspect() of the CUDA library, whose problem is also a machine without a GPU that it was built for."""
+    if torch.version.cuda is None:
+        return Library(f"torch {torch.__version__} is built without CUDA", find("_C_cuda"))
+    found = inspect("_C_cuda")
+    return found if found.problem else replace(found, problem=_gpu_problem(found.record))
+
+
+def _gpu_problem(record: dict[str, str]) -> str | None:
+    if not torch.cuda.is_available():
+        return "no GPU is usable"
+    gpu, built = torch.cuda.get_device_capability(), record.get("cuda_arch_list", "")
+    if any(_serves(architecture, gpu) for architecture in built.split()):
+        return None
+    number = ".".join(map(str, gpu))
+    return (
+        f"built for GPUs of architecture {built}, this one is {number}; {REBUILD}, with TORCH_CUDA_ARCH_LIST={number}"
+    )
+
+
+def _serves(architecture: str, gpu: tuple[int, int]) -> bool:
+    """Whether code for e.g. 9.0 or 10.0+PTX runs on a GPU: machine code within a major version, PTX on any later."""
+    built = _version(architecture)
+    return built <= gpu and (built[0] == gpu[0] or architecture.endswith("+PTX"))
+
+
 @functools.cache
 def library() -> Library:
     """inspect(), once per process."""
     return inspect()
+
+
+@functools.cache
+def cuda_library() -> Library:
+    """inspect_cuda(), once per process."""
+    return inspect_cuda()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,15 +40,14 @@ def forged(**changes: str) -> tuple[dict[str, str], str]:
 def test_library_of_this_checkout_is_usable() -> None:
     answer = library.inspect()
     assert answer.problem is None
-    assert {"torch", "torch_target", "flags", "arch_list", "source_hash", "compiler", "abi", "python"} <= set(
-        answer.record
-    )
-    assert "-march=native" not in answer.record["flags"]
+    facts = {"torch", "torch_target", "flags", "arch_list", "cuda", "cuda_arch_list", "source_hash", "compiler", "abi"}
+    assert facts | {"python"} <= set(answer.record)
+    assert "-march=native" not in answer.record["flags"] + answer.record["cuda"]
     assert not any(str(ROOT) in value for value in answer.record.values())
 
 
 def test_hidden_library_falls_back_with_one_message(monkeypatch, caplog, found_again) -> None:
-    monkeypatch.setattr(library, "find", lambda: None)
+    monkeypatch.setattr(library, "find", lambda *_: None)
     found_again()
     with caplog.at_level(logging.INFO, "ddarts.ops"):
         for _ in range(3):
@@ -60,11 +60,11 @@ def test_hidden_library_falls_back_with_one_message(monkeypatch, caplog, found_a
     assert message.startswith(
         "operators run on the slower reference backend: the compiled library is not built; rebuild"
     )
-    assert [row.available for row in ddarts.ops.table() if row.backend == "cpp"] == [False, False]
+    assert [row.available for row in ddarts.ops.table() if row.backend == "cpp"] == [False] * 3
 
 
 def test_hidden_library_refuses_an_explicit_choice(monkeypatch, found_again) -> None:
-    monkeypatch.setattr(library, "find", lambda: None)
+    monkeypatch.setattr(library, "find", lambda *_: None)
     found_again()
     with pytest.raises(UsageError, match="--backend cpp: not available, .*pip install.*or use auto, reference$"):
         ddarts.ops.use_backend("cpp")
@@ -100,7 +100,7 @@ def test_library_and_record_of_different_builds(monkeypatch, found_again) -> Non
 def test_library_that_does_not_load(monkeypatch, found_again, tmp_path: Path) -> None:
     broken = tmp_path / "_C.abi3.so"
     broken.write_bytes(b"not a library")
-    monkeypatch.setattr(library, "find", lambda: broken)
+    monkeypatch.setattr(library, "find", lambda *_: broken)
     assert "_C.abi3.so does not load" in str(found_again().problem)
 
 
@@ -116,19 +116,53 @@ def test_record_without_a_checkout_needs_no_hash(tmp_path: Path) -> None:
     assert "torch >= 2.11, but this is torch 2.10.1" in str(library.mismatch(record, "2.10.1", tmp_path / "csrc"))
 
 
+def test_backend_that_is_not_there() -> None:
+    before = dispatch.backend_choice()
+    with pytest.raises(UsageError, match="fast: unknown: allowed are auto, reference, cpp, cuda, triton"):
+        ddarts.ops.use_backend("fast")
+    assert dispatch.backend_choice() == before
+
+
+def test_cuda_library_that_is_not_built_says_why(monkeypatch) -> None:
+    told = forged(cuda="not built, nvcc is not found, set CUDA_HOME")
+    monkeypatch.setattr(library, "read_record", lambda: told)
+    monkeypatch.setattr(library, "find", lambda *_: None)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    answer = library.inspect_cuda()
+    monkeypatch.setattr(dispatch, "cuda_library", lambda: answer)
+    with pytest.raises(UsageError, match=r"cuda: .*the CUDA library is not built, nvcc is not found, .*DDARTS_CUDA=1"):
+        ddarts.ops.use_backend("cuda")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert str(library.inspect_cuda().problem).endswith("is built without CUDA")
+
+
 @pytest.mark.parametrize(
-    ("backend", "message"),
+    ("gpu", "problem"),
     [
-        ("cuda", "no CUDA kernels in this version; or use auto, reference, cpp"),
-        ("triton", "no Triton kernels in this version"),
-        ("fast", "fast: unknown: allowed are auto, reference, cpp, cuda, triton"),
+        (None, "no GPU is usable"),
+        ((9, 0), None),
+        ((8, 6), None),  # machine code for 8.0 runs on 8.6
+        ((12, 0), None),  # PTX for 10.0 is compiled for it
+        ((7, 5), "built for GPUs of architecture 8.0 9.0 10.0[+]PTX, this one is 7.5; rebuild .*ARCH_LIST=7.5"),
     ],
 )
-def test_backend_that_is_not_there(backend: str, message: str) -> None:
-    before = dispatch.backend_choice()
-    with pytest.raises(UsageError, match=message):
+def test_gpu_must_be_one_that_the_library_was_built_for(monkeypatch, gpu, problem: str | None) -> None:
+    usable = library.Library(None, record={"cuda_arch_list": "8.0 9.0 10.0+PTX"})
+    monkeypatch.setattr(library, "inspect", lambda name: usable)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    found = library.inspect_cuda().problem
+    assert found is None if problem is None else re.match(problem, str(found))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.parametrize("backend", ["cuda", "triton"])
+def test_gpu_backend_needs_a_gpu(monkeypatch, backend: str) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    reasons = "no GPU is usable|is not built|is built without CUDA|is not installed"
+    with pytest.raises(UsageError, match=f"{backend}: not available, .*({reasons})"):
         ddarts.ops.use_backend(backend)
-    assert dispatch.backend_choice() == before
 
 
 def test_choice_ends_with_the_block() -> None:
