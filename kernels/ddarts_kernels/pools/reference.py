@@ -67,9 +67,9 @@ def backward(
         for i in range(3)
         for j in range(3)
     ]
-    count = torch.stack([inside[rows, columns] for rows, columns in windows]).sum(0)
-    for place, (rows, columns) in enumerate(windows):
-        if h and w:
-            share = g[1] / count[:, :, None]
+    if h and w:
+        count = torch.stack([inside[rows, columns] for rows, columns in windows]).sum(0)
+        share = g[1] / count[:, :, None]
+        for place, (rows, columns) in enumerate(windows):
             dx[:, rows, columns] += torch.where(index == place, g[0], 0) + share
     return like(dx[:, 1:-1, 1:-1], most)
