@@ -31,3 +31,10 @@ def assert_as_accurate(
     roundings = FLOAT64_ROUNDINGS if kernel.dtype == torch.float64 else ROUNDINGS
     slack = roundings * torch.finfo(kernel.dtype).eps * max(scale, reference.abs().max().item())
     assert error <= allowed + slack, f"{what}: error {error:.3e} exceeds {allowed:.3e} + {slack:.3e}"
+
+
+def assert_close(actual: Tensor, expected: Tensor, relative: float = 1e-9) -> None:
+    """Fails unless all entries agree, relative to the largest expected one."""
+    scale = expected.abs().max().clamp_min(1e-30)
+    error = ((actual - expected).abs().max() / scale).item()
+    assert error <= relative, f"off by {error:.2e} of the largest entry"

@@ -58,10 +58,3 @@ def build(recorded, request):
         return SimpleNamespace(network=network, alphas=alphas, iteration=iteration, recipe=rule)
 
     return make
-
-
-def close(actual: torch.Tensor, expected: torch.Tensor, relative: float = 1e-9) -> None:
-    """Assert agreement relative to the largest expected entry."""
-    scale = expected.abs().max().clamp_min(1e-30)
-    error = ((actual - expected).abs().max() / scale).item()
-    assert error <= relative, f"off by {error:.2e} of the largest entry"

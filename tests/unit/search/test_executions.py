@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import close
 
 import ddarts
 from ddarts.config import SearchConfig
@@ -16,6 +15,7 @@ from ddarts.space.primitives import DDARTS
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.execution import choose
 from ddarts.supernet.network import EXECUTIONS, SearchNetwork
+from tests.tolerances import assert_close
 
 CELLS, STEPS, EDGES = 3, 2, 5
 CPU = torch.device("cpu")
@@ -51,10 +51,10 @@ def test_twenty_iterations_agree():
             found = search.architecture_step((images, labels), step)
             reports.append((found.ce, found.found.marginal, search.weight_step((images.flip(3), labels), step).ce))
         for expected, actual in zip(*reports, strict=True):
-            close(actual, expected, 1e-8)
+            assert_close(actual, expected, 1e-8)
     expected, actual = (search.alphas.logits.detach() for search in searches)
     assert expected.std() > 0.5
-    close(actual, expected, 1e-8)
+    assert_close(actual, expected, 1e-8)
     for (name, expected), actual in zip(
         searches[0].network.state_dict().items(), searches[1].network.state_dict().values(), strict=True
     ):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import CELLS, close
 from published_loop import PublishedLoop
 from torch.nn import functional as F
 
@@ -10,20 +9,23 @@ from ddarts.search import iteration as iteration_module
 from ddarts.search.ablation import ablated_losses
 from ddarts.search.losses import contributions, zero_one_loss
 from ddarts.supernet.network import frozen_statistics
+from tests.tolerances import assert_close
+
+CELLS = 8
 
 
 def test_weight_step_a(build, recorded):
     case = build("official")
     images, labels = recorded.train
     with frozen_statistics(case.network):
-        close(case.network(images, case.alphas.mixing()), recorded["A_train_logits"])
+        assert_close(case.network(images, case.alphas.mixing()), recorded["A_train_logits"])
     overall = zero_one_loss(case.alphas.mixing()).mean()
-    close(overall.detach(), recorded["A_sep_loss"])
+    assert_close(overall.detach(), recorded["A_sep_loss"])
     report = case.iteration.weight_step((images, labels), step=0)
-    close(report.ce, recorded["A_ce"])
-    close(report.ce + 9.0 * overall.detach(), recorded["A_weight_loss"])
-    close(report.gradient_norm, recorded["A_total_grad_norm"])
-    close(case.recipe.left, recorded.cells("A_alpha_grads"))
+    assert_close(report.ce, recorded["A_ce"])
+    assert_close(report.ce + 9.0 * overall.detach(), recorded["A_weight_loss"])
+    assert_close(report.gradient_norm, recorded["A_total_grad_norm"])
+    assert_close(case.recipe.left, recorded.cells("A_alpha_grads"))
 
 
 def test_marginal_contributions_b(build, recorded):
@@ -41,15 +43,15 @@ def test_marginal_contributions_b(build, recorded):
         each = [[i] for i in range(CELLS)]
         ablated = ablated_losses(loss_from, weights, recorded["B_draws"], each)
         half = ablated_losses(loss_from, weights, torch.full_like(weights, 0.5), each)
-    close(logits, recorded["B_full_logits"])
-    close(full, recorded["B_full_valid_ce"])
-    close(ablated, recorded["B_ablated_ce"])
-    close(half, recorded["B_ablated_ce_fixed_mix_0.5"])
+    assert_close(logits, recorded["B_full_logits"])
+    assert_close(full, recorded["B_full_valid_ce"])
+    assert_close(ablated, recorded["B_ablated_ce"])
+    assert_close(half, recorded["B_ablated_ce_fixed_mix_0.5"])
     found = contributions(full, ablated)
-    close(found.marginal, recorded["B_mc"])
-    close(found.marginal.mean(), recorded["B_mean_mc"])
-    close(found.ablation_loss, recorded["B_ablation_loss"])
-    close(found.gain, 1 / recorded["B_mean_mc"].abs())
+    assert_close(found.marginal, recorded["B_mc"])
+    assert_close(found.marginal.mean(), recorded["B_mean_mc"])
+    assert_close(found.ablation_loss, recorded["B_ablation_loss"])
+    assert_close(found.gain, 1 / recorded["B_mean_mc"].abs())
     assert not found.floor_acts
 
 
@@ -66,20 +68,20 @@ def test_architecture_step_sees_b_and_d(build, recorded, recipe, monkeypatch):
 
     monkeypatch.setattr(case.recipe, "alpha_gradient", spy)
     report = case.iteration.architecture_step(recorded.valid, step=0)
-    close(report.ce, recorded["D_valid_ce"])
-    close(report.found.marginal, recorded["B_mc"])
-    close(seen["ce"], recorded.cells("D_valid_ce_alpha_grads"))
-    close(9.0 * seen["zero_one"], recorded.cells("D_sep_alpha_grads"))
+    assert_close(report.ce, recorded["D_valid_ce"])
+    assert_close(report.found.marginal, recorded["B_mc"])
+    assert_close(seen["ce"], recorded.cells("D_valid_ce_alpha_grads"))
+    assert_close(9.0 * seen["zero_one"], recorded.cells("D_sep_alpha_grads"))
 
 
 def test_official_iteration_c(build, recorded):
     case = build("official")
     case.iteration.architecture_step(recorded.valid, step=0)
-    close(case.alphas.logits.detach(), recorded.cells("C_alphas_after_step"))
-    close(case.recipe.left[: CELLS - 1], recorded.cells("C_alpha_grads_left_after_step", CELLS - 1))
+    assert_close(case.alphas.logits.detach(), recorded.cells("C_alphas_after_step"))
+    assert_close(case.recipe.left[: CELLS - 1], recorded.cells("C_alpha_grads_left_after_step", CELLS - 1))
     assert not case.recipe.left[CELLS - 1].any()
     report = case.iteration.weight_step(recorded.train, step=0)
-    close(report.gradient_norm, recorded["C_grad_norm_before_clip"])
+    assert_close(report.gradient_norm, recorded["C_grad_norm_before_clip"])
 
 
 def test_official_matches_retained_graph_backwards_for_three_iterations(build, recorded):
@@ -91,23 +93,23 @@ def test_official_matches_retained_graph_backwards_for_three_iterations(build, r
             break
         case.iteration.architecture_step(valid, step)
         naive.architecture_step(valid)
-        close(case.alphas.logits.detach(), torch.stack(naive.alphas).detach())
-        close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
+        assert_close(case.alphas.logits.detach(), torch.stack(naive.alphas).detach())
+        assert_close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
         report = case.iteration.weight_step(train, step)
         naive.weight_step(train)
-        close(report.gradient_norm, naive.norm)
-        close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
+        assert_close(report.gradient_norm, naive.norm)
+        assert_close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
         state = case.iteration.alpha_optimizer.state[case.alphas.logits]
         for moment in ("exp_avg", "exp_avg_sq"):
             theirs = [o.state[a][moment] for o, a in zip(naive.alpha_optimizers, naive.alphas, strict=True)]
-            close(state[moment], torch.stack(theirs))
+            assert_close(state[moment], torch.stack(theirs))
     ours = dict(case.network.named_parameters())
     for name, theirs in naive.network.named_parameters():
-        close(ours[name].detach(), theirs.detach())
+        assert_close(ours[name].detach(), theirs.detach())
 
 
 def test_evaluation_mode_e(build, recorded):
     case = build("paper")
     case.network.eval()
     with torch.no_grad():
-        close(case.network(recorded["x_valid"], case.alphas.mixing()), recorded["E_eval_logits_initial_stats"])
+        assert_close(case.network(recorded["x_valid"], case.alphas.mixing()), recorded["E_eval_logits_initial_stats"])
