@@ -61,8 +61,8 @@ Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
   const StageTable<Real>& table = stage_table<Real>(a.x.size(4));
   const StageShape g = shape_of(a, table.lanes, sizeof(Real));
   const StageOperands<Real> operands(a, g, false);
-  std::vector<Real*> out;
-  for (const Tensor& t : y) out.push_back(static_cast<Real*>(t.mutable_data_ptr()));
+  std::vector<char*> out;
+  for (const Tensor& t : y) out.push_back(static_cast<char*>(t.mutable_data_ptr()));
   const StageForward<Real> job = {operands.input(), out.data()};
   const Chunks chunks(g);
   const int64_t kernels = g.kinds * g.edges, size = 3 * g.padded();
@@ -89,12 +89,12 @@ std::tuple<Tensors, Tensor, Tensor> stage(Tensor x, Tensors depthwise, Tensors p
   const StageArguments a = {"stage", x, depthwise, pointwise, dilation, stride, mean, rstd};
   check_arguments(a);
   const StageShape g = shape_of(a, 1, 1);
-  const ScalarType type = accumulation_type(x.scalar_type());
+  const ScalarType type = x.scalar_type();
   const std::vector<int64_t> sizes = {g.edges, g.images, g.out_height, g.out_width, g.channels};
   Tensors y;
   for (int64_t s = 0; s < g.kinds; ++s) y.push_back(torch::stable::empty(sizes, type));
   const Statistics found = type == ScalarType::Double ? forward<double>(a, y, eps) : forward<float>(a, y, eps);
-  return {dense(y, x.scalar_type()), found.mean, found.rstd};
+  return {y, found.mean, found.rstd};
 }
 
 }  // namespace ddarts

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../common/check.h"
+#include "blocks.h"
 
 namespace ddarts {
 namespace {
@@ -25,10 +26,11 @@ void check_shape(const char* op, const std::string& name, const Tensor& tensor, 
         " is ", listed(sizes.data(), sizes.size()), ", expected ", listed(expected.data(), expected.size()));
 }
 
-// Parameters may be wider than half-precision activations.
-void check_type(const char* op, const std::string& name, const Tensor& tensor, ScalarType x) {
+// `wide`: parameters may be wider than half-precision activations.
+void check_type(const char* op, const std::string& name, const Tensor& tensor, ScalarType x, bool wide) {
   const ScalarType type = tensor.scalar_type();
-  check(type == x || type == accumulation_type(x), op, ": ", name, " is ", toString(type), " but x is ", toString(x));
+  check(type == x || (wide && type == accumulation_type(x)), op, ": ", name, " is ", toString(type), " but x is ",
+        toString(x));
 }
 
 std::string at(const char* name, size_t index) {
@@ -43,8 +45,8 @@ void check_kind(const StageArguments& a, size_t s, int64_t edges) {
   check(size % 2 == 1, a.op, ": ", at("depthwise", s), " has ", size, " taps in a row, expected an odd number");
   check_shape(a.op, at("depthwise", s), d, {edges, size, size, channels});
   check_shape(a.op, at("pointwise", s), a.pointwise[s], {edges, channels, channels});
-  check_type(a.op, at("depthwise", s), d, a.x.scalar_type());
-  check_type(a.op, at("pointwise", s), a.pointwise[s], a.x.scalar_type());
+  check_type(a.op, at("depthwise", s), d, a.x.scalar_type(), true);
+  check_type(a.op, at("pointwise", s), a.pointwise[s], a.x.scalar_type(), true);
   check(a.dilation[s] >= 1, a.op, ": ", at("dilation", s), " is ", a.dilation[s], ", expected 1 or more");
 }
 
@@ -104,11 +106,11 @@ void check_gradients(const StageArguments& a, const Tensors& grads, const Tensor
   check(static_cast<int64_t>(y.size()) == kinds, a.op, ": y has ", y.size(), " entries, expected ", kinds);
   for (size_t i = 0; i < grads.size(); ++i) {
     check_shape(a.op, at("grads", i), grads[i], {images, height, width, channels});
-    check_type(a.op, at("grads", i), grads[i], a.x.scalar_type());
+    check_type(a.op, at("grads", i), grads[i], a.x.scalar_type(), false);
   }
   for (size_t s = 0; s < y.size(); ++s) {
     check_shape(a.op, at("y", s), y[s], {edges, images, height, width, channels});
-    check_type(a.op, at("y", s), y[s], a.x.scalar_type());
+    check_type(a.op, at("y", s), y[s], a.x.scalar_type(), false);
   }
   check_shape(a.op, "coefficients", coefficients, {kinds, edges, 3, channels});
 }
@@ -147,6 +149,27 @@ StageShape shape_of(const StageArguments& a, int64_t lanes, int64_t size) {
   return g;
 }
 
+template <>
+StageStorage<double> storage_of(ScalarType) {
+  return {};
+}
+
+template <>
+StageStorage<float> storage_of(ScalarType type) {
+  if (type == ScalarType::BFloat16) {
+    return {
+        2,
+        [](float* to, const void* from, int64_t n) { blocks().load_bf16(to, static_cast<const Bfloat16*>(from), n); },
+        [](void* to, const float* from, int64_t n) { blocks().store_bf16(static_cast<Bfloat16*>(to), from, n); }};
+  }
+  if (type == ScalarType::Half) {
+    return {2,
+            [](float* to, const void* from, int64_t n) { blocks().load_f16(to, static_cast<const Float16*>(from), n); },
+            [](void* to, const float* from, int64_t n) { blocks().store_f16(static_cast<Float16*>(to), from, n); }};
+  }
+  return {};
+}
+
 Tensor dense(const Tensor& x, ScalarType type) {
   return torch::stable::contiguous(x.scalar_type() == type ? x : torch::stable::to(x, type));
 }
@@ -170,7 +193,7 @@ std::vector<Real> padded_rows(const std::optional<Tensor>& tensor, int64_t rows,
 
 template <typename Real>
 StageOperands<Real>::StageOperands(const StageArguments& a, const StageShape& shape, bool transposed)
-    : shape_(shape), kinds_(kinds_of(a)), x_(dense(a.x, accumulation_type_of<Real>)) {
+    : shape_(shape), kinds_(kinds_of(a)), x_(dense(a.x, a.x.scalar_type())) {
   const StageShape& g = shape_;
   mean_ = padded_rows<Real>(a.mean, g.inputs, g, 0);
   rstd_ = padded_rows<Real>(a.rstd, g.inputs, g, 1);
@@ -198,8 +221,10 @@ StageOperands<Real>::StageOperands(const StageArguments& a, const StageShape& sh
 
 template <typename Real>
 StageInput<Real> StageOperands<Real>::input() const {
-  return {shape_,       kinds_.data(),    static_cast<const Real*>(x_.const_data_ptr()), mean_.data(), rstd_.data(),
-          taps_.data(), pointwise_.data()};
+  return {shape_,        storage_of<Real>(x_.scalar_type()),
+          kinds_.data(), static_cast<const char*>(x_.const_data_ptr()),
+          mean_.data(),  rstd_.data(),
+          taps_.data(),  pointwise_.data()};
 }
 
 template class StageOperands<float>;

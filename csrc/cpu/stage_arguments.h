@@ -39,6 +39,9 @@ std::vector<StageKind> kinds_of(const StageArguments& a);
 // Everything but the lanes, which are `lanes`, follows from the arguments. `size` is the bytes of a number.
 StageShape shape_of(const StageArguments& a, int64_t lanes, int64_t size);
 
+template <typename Real>
+StageStorage<Real> storage_of(ScalarType type);
+
 // `x` contiguous and of this type.
 Tensor dense(const Tensor& x, ScalarType type);
 Tensors dense(const Tensors& tensors, ScalarType type);

@@ -82,10 +82,9 @@ void reduce_weights(const StageShape& g, const Chunks& chunks, const WeightLayou
   });
 }
 
-template <typename Real>
-std::vector<const Real*> pointers(const Tensors& tensors) {
-  std::vector<const Real*> result;
-  for (const Tensor& t : tensors) result.push_back(static_cast<const Real*>(t.const_data_ptr()));
+std::vector<const char*> pointers(const Tensors& tensors) {
+  std::vector<const char*> result;
+  for (const Tensor& t : tensors) result.push_back(static_cast<const char*>(t.const_data_ptr()));
   return result;
 }
 
@@ -115,12 +114,12 @@ Gradients backward(const StageArguments& a, const Tensors& grads, const Tensors&
   const StageTable<Real>& table = stage_table<Real>(a.x.size(4));
   const StageShape g = shape_of(a, table.lanes, sizeof(Real));
   const StageOperands<Real> operands(a, g, true);
-  const Tensors dense_grads = dense(grads, type), dense_y = dense(y, type);
-  const auto grad_data = pointers<Real>(dense_grads), y_data = pointers<Real>(dense_y);
+  const Tensors dense_grads = dense(grads, a.x.scalar_type()), dense_y = dense(y, a.x.scalar_type());
+  const auto grad_data = pointers(dense_grads), y_data = pointers(dense_y);
   const auto c = padded_rows<Real>(coefficients, g.kinds * g.edges * 3, g, 0);
-  Gradients result = {torch::stable::empty(a.x.sizes(), type), torch::stable::empty({0}, type), {}, {}};
+  Gradients result = {torch::stable::empty(a.x.sizes(), a.x.scalar_type()), torch::stable::empty({0}, type), {}, {}};
   const StageBackward<Real> job = {
-      operands.input(), grad_data.data(), y_data.data(), c.data(), static_cast<Real*>(result.dz.mutable_data_ptr()),
+      operands.input(), grad_data.data(), y_data.data(), c.data(), static_cast<char*>(result.dz.mutable_data_ptr()),
       need_weights};
   const Chunks chunks(g);
   const WeightLayout at(g, kinds_of(a));
@@ -155,8 +154,7 @@ std::tuple<Tensor, Tensors, Tensors, Tensor> stage_backward(Tensors grads, Tenso
   const bool wide = x.scalar_type() == ScalarType::Double;
   const Gradients found = wide ? backward<double>(a, grads, y, coefficients, need_weights)
                                : backward<float>(a, grads, y, coefficients, need_weights);
-  return {dense(found.dz, x.scalar_type()), like(found.depthwise, depthwise), like(found.pointwise, pointwise),
-          found.sums};
+  return {found.dz, like(found.depthwise, depthwise), like(found.pointwise, pointwise), found.sums};
 }
 
 }  // namespace ddarts

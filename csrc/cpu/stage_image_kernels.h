@@ -13,24 +13,51 @@ DDARTS_INLINE Vector normalized(const Vector& x, const Vector& mean, const Vecto
   return (x - mean) * rstd;
 }
 
-// Pixels of a tensor, [pixels][C], as the kernels read and write them: [pixels][B * L]. The same memory where the
-// channels fill their blocks, else a buffer.
-static const Real* widened(const StageShape& g, const Real* from, int64_t pixels, Real* buffer) {
-  if (g.channels == g.padded()) return from;
-  for (int64_t p = 0; p < pixels; ++p) {
-    for (int64_t c = 0; c < g.padded(); ++c) buffer[p * g.padded() + c] = c < g.channels ? from[p * g.channels + c] : 0;
+// Whether pixels of a tensor, [pixels][C], are as the kernels read and write them: [pixels][B * L] of Real.
+static bool in_place(const StageInput<Real>& in) {
+  return in.storage.load == nullptr && in.shape.channels == in.shape.padded();
+}
+
+// How pixels are moved: in runs, as long as the two forms agree.
+struct Runs {
+  int64_t count, length, step;  // numbers of a run, and from one to the next in the kernels' form
+
+  Runs(const StageShape& g, int64_t pixels)
+      : count(g.channels == g.padded() ? 1 : pixels),
+        length(pixels * g.channels / count),
+        step(pixels * g.padded() / count) {}
+};
+
+// Pixels as the kernels read them: where they are, or in a buffer.
+static const Real* widened(const StageInput<Real>& in, const char* from, int64_t pixels, Real* buffer) {
+  if (in_place(in)) return reinterpret_cast<const Real*>(from);
+  const Runs runs(in.shape, pixels);
+  for (int64_t i = 0; i < runs.count; ++i, from += runs.length * in.storage.bytes) {
+    Real* to = buffer + i * runs.step;
+    if (in.storage.load != nullptr) {
+      in.storage.load(to, from, runs.length);
+    } else {
+      __builtin_memcpy(to, from, static_cast<size_t>(runs.length) * sizeof(Real));
+    }
+    for (int64_t c = runs.length; c < runs.step; ++c) to[c] = 0;
   }
   return buffer;
 }
 
-static Real* target(const StageShape& g, Real* to, Real* buffer) {
-  return g.channels == g.padded() ? to : buffer;
+// Where the kernels write pixels, for `narrow` to bring them to their place.
+static Real* target(const StageInput<Real>& in, char* to, Real* buffer) {
+  return in_place(in) ? reinterpret_cast<Real*>(to) : buffer;
 }
 
-static void narrow(const StageShape& g, const Real* from, int64_t pixels, Real* to) {
-  if (from == to) return;
-  for (int64_t p = 0; p < pixels; ++p) {
-    for (int64_t c = 0; c < g.channels; ++c) to[p * g.channels + c] = from[p * g.padded() + c];
+static void narrow(const StageInput<Real>& in, const Real* from, int64_t pixels, char* to) {
+  if (in_place(in)) return;
+  const Runs runs(in.shape, pixels);
+  for (int64_t i = 0; i < runs.count; ++i, from += runs.step, to += runs.length * in.storage.bytes) {
+    if (in.storage.store != nullptr) {
+      in.storage.store(to, from, runs.length);
+    } else {
+      __builtin_memcpy(to, from, static_cast<size_t>(runs.length) * sizeof(Real));
+    }
   }
 }
 
@@ -44,8 +71,8 @@ constexpr int64_t kAhead = 1024;  // numbers: the rows of x are read once, faste
 static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real* u, Real* buffer) {
   const StageShape g = in.shape;
   for (int64_t y = 0; y < g.height; ++y) {
-    const Real* row = in.x + ((input * g.images + image) * g.height + y) * g.width * g.channels;
-    const Real* x = widened(g, row, g.width, buffer);
+    const int64_t row = ((input * g.images + image) * g.height + y) * g.width * g.channels;
+    const Real* x = widened(in, in.x + row * in.storage.bytes, g.width, buffer);
     for (int64_t b = 0; b < g.blocks; ++b) {
       const Vector mean = load(in.mean + input * g.padded() + b * kLanes);
       const Vector rstd = load(in.rstd + input * g.padded() + b * kLanes);
@@ -74,6 +101,7 @@ static int64_t forward_scratch(const StageShape& g) {
 static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk, Real* scratch) {
   const StageShape& g = job.in.shape;
   const Edges edges = readers(g, chunk.input);
+  const int64_t pixel_bytes = g.channels * job.in.storage.bytes;
   Real* u = scratch;
   Real* z = u + u_size(g);
   Real* mean = z + tile_size(g);
@@ -84,15 +112,16 @@ static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk
       const int64_t s = k % g.kinds, at = s * g.edges + k / g.kinds;
       const Depthwise& dw = depthwise(job.in.kinds[s], g.stride);
       const Real* weights = job.in.pointwise[at];
-      Real* y = job.y[s] + (k / g.kinds * g.images + n) * g.out_pixels() * g.channels;
+      char* y = job.y[s] + (k / g.kinds * g.images + n) * g.out_pixels() * pixel_bytes;
       for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
         const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
         dw.rows(g, job.in.kinds[s], u, job.in.taps[at], z, y0, rows);
         if (n == chunk.begin && y0 == 0) pointwise_shift(g, z, weights, pixels, mean, chunk.moments[at]);
-        Real* tile = y + y0 * g.out_width * g.channels;
-        Real* out = target(g, tile, buffer);
-        pointwise_forward(g, z, weights, out, tile + pixels * g.channels, pixels, chunk.moments[at]);
-        narrow(g, out, pixels, tile);
+        char* tile = y + y0 * g.out_width * pixel_bytes;
+        Real* out = target(job.in, tile, buffer);
+        const Ahead next = {tile + pixels * pixel_bytes, job.in.storage.bytes};
+        pointwise_forward(g, z, weights, out, next, pixels, chunk.moments[at]);
+        narrow(job.in, out, pixels, tile);
       }
     }
   }
@@ -151,8 +180,9 @@ static void output_gradient(const StageShape g, const Real* grad, const Real* y,
 
 static Slopes slopes(const StageBackward<Real>& job, int64_t s, int64_t e, int64_t image) {
   const StageShape& g = job.in.shape;
-  const int64_t size = g.out_pixels() * g.channels;
-  return {job.grads[s * g.edges + e] + image * size, job.y[s] + (e * g.images + image) * size};
+  const int64_t bytes = job.in.storage.bytes, size = g.out_pixels() * g.channels * bytes;
+  const char* grad = job.grads[s * g.edges + e] + image * size;
+  return {{grad, bytes}, {job.y[s] + (e * g.images + image) * size, bytes}};
 }
 
 // One kind and edge of one image: adds to du and to the gradients of the weights.
@@ -165,8 +195,8 @@ static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Rea
   Slopes tile = slopes(job, s, e, image);
   for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
     const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
-    const Real* grad = widened(g, tile.grad, pixels, w.buffer);
-    const Real* y = widened(g, tile.y, pixels, w.other_buffer);
+    const Real* grad = widened(job.in, tile.grad.at, pixels, w.buffer);
+    const Real* y = widened(job.in, tile.y.at, pixels, w.other_buffer);
     output_gradient(g, grad, y, job.coefficients + 3 * at * g.padded(), w.dy, pixels);
     tile = {tile.grad + pixels * g.channels, tile.y + pixels * g.channels};
     if (y0 + rows == g.out_height && s + 1 < g.kinds) tile = slopes(job, s + 1, e, image);
@@ -187,9 +217,9 @@ static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>&
   const int64_t step = rows_of_a_sum(g.width), first = (chunk.input * g.images + image) * g.height;
   for (int64_t y0 = 0; y0 < g.height; y0 += step) {
     const int64_t y1 = least(g.height, y0 + step), pixels = (y1 - y0) * g.width;
-    const int64_t from = (first + y0) * g.width * g.channels;
-    const Real* x = widened(g, job.in.x + from, pixels, w.buffer);
-    Real* out = target(g, job.dz + from, w.other_buffer);
+    const int64_t from = (first + y0) * g.width * g.channels * job.in.storage.bytes;
+    const Real* x = widened(job.in, job.in.x + from, pixels, w.buffer);
+    Real* out = target(job.in, job.dz + from, w.other_buffer);
     for (int64_t b = 0; b < g.blocks; ++b) {
       const Vector mean = load(job.in.mean + chunk.input * g.padded() + b * kLanes);
       const Vector rstd = load(job.in.rstd + chunk.input * g.padded() + b * kLanes);
@@ -209,7 +239,7 @@ static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>&
       add_to(chunk.sums + b * kLanes, sum);
       add_to(chunk.sums + g.padded() + b * kLanes, product);
     }
-    narrow(g, out, pixels, job.dz + from);
+    narrow(job.in, out, pixels, job.dz + from);
   }
 }
 

@@ -40,11 +40,20 @@ struct StageShape {
   int64_t tile_pixels() const { return tile_rows * out_width + kColumns; }  // the last row may be written past its end
 };
 
+// How x, y and their gradients are stored: as Real, or in two bytes.
+template <typename Real>
+struct StageStorage {
+  int64_t bytes = sizeof(Real);
+  void (*load)(Real* to, const void* from, int64_t n) = nullptr;  // null: as Real
+  void (*store)(void* to, const Real* from, int64_t n) = nullptr;
+};
+
 template <typename Real>
 struct StageInput {
   StageShape shape;
+  StageStorage<Real> storage;
   const StageKind* kinds;        // [S]
-  const Real* x;                 // [X, N, H, W, C]
+  const char* x;                 // [X, N, H, W, C]
   const Real *mean, *rstd;       // [X][B * L]; 0 and 1 without BN
   const Real* const* taps;       // [S * E] of [B][K * K][L]
   const Real* const* pointwise;  // [S * E] of [B][B * L][L]: for a block of outputs, the weights of each input
@@ -53,16 +62,16 @@ struct StageInput {
 template <typename Real>
 struct StageForward {
   StageInput<Real> in;
-  Real* const* y;  // [S] of [E, N, h, w, C]
+  char* const* y;  // [S] of [E, N, h, w, C]
 };
 
 template <typename Real>
 struct StageBackward {
   StageInput<Real> in;       // its pointwise is transposed: for a block of inputs, the weights of each output
-  const Real* const* grads;  // [S * E] of [N, h, w, C]
-  const Real* const* y;      // [S] of [E, N, h, w, C]
+  const char* const* grads;  // [S * E] of [N, h, w, C]
+  const char* const* y;      // [S] of [E, N, h, w, C]
   const Real* coefficients;  // [S * E][3][B * L]
-  Real* dz;                  // [X, N, H, W, C]
+  char* dz;                  // [X, N, H, W, C]
   bool need_weights;
 };
 

@@ -1,7 +1,16 @@
 // The pointwise convolution of blocked arrays and the gradient of its weights: products of small matrices, pixels in
 // registers. Legend in stage_plan.h. P pixels and V vectors of outputs stay in registers while all inputs pass by. They
-// compute much on little memory, so meanwhile they fetch what the next tile reads or writes: `next`, any readable
-// address.
+// compute much on little memory, so meanwhile they fetch what the next tile reads or writes, `next`.
+
+// Memory of a tensor's pixels, [pixels][C] numbers of so many bytes; only fetched, so it need not be there.
+struct Ahead {
+  const char* at;
+  int64_t bytes;
+};
+
+DDARTS_INLINE Ahead operator+(const Ahead& a, int64_t numbers) {
+  return {a.at + numbers * a.bytes, a.bytes};
+}
 
 // sum[m][v] = the products of pixel m of z[B][stride pixels][L] with the outputs of block v of weights[V][B * L][L].
 template <int P, int V>
@@ -35,10 +44,10 @@ struct Moments {
 };
 
 template <int P, int V>
-DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+DDARTS_INLINE void forward_pixels(const StageShape& g, const Real* z, const Real* weights, Real* y, const Ahead& next,
                                   Moments<V>& moments) {
 #pragma GCC unroll 16
-  for (int m = 0; m < P; ++m) __builtin_prefetch(next + m * g.channels, 1);
+  for (int m = 0; m < P; ++m) __builtin_prefetch((next + m * g.channels).at, 1);
   Vector value[P][V];
   multiply<P, V>(value, z, g.tile_pixels(), weights, g.blocks);
 #pragma GCC unroll 2
@@ -64,7 +73,7 @@ constexpr int kFewerPixels = P > 4 ? 4 : P / 2;
 
 // Pixels p to `pixels`, P at a time while there are as many.
 template <int P, int V>
-DDARTS_INLINE void forward_run(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+DDARTS_INLINE void forward_run(const StageShape& g, const Real* z, const Real* weights, Real* y, const Ahead& next,
                                int64_t p, int64_t pixels, Moments<V>& moments) {
   for (; p + P <= pixels; p += P) {
     forward_pixels<P, V>(g, z + p * kLanes, weights, y + p * g.padded(), next + p * g.channels, moments);
@@ -74,7 +83,7 @@ DDARTS_INLINE void forward_run(const StageShape& g, const Real* z, const Real* w
 
 // V blocks of outputs of all pixels of a tile, and their moments.
 template <int V>
-static void forward_blocks(const StageShape g, const Real* z, const Real* weights, Real* y, const Real* next,
+static void forward_blocks(const StageShape g, const Real* z, const Real* weights, Real* y, const Ahead& next,
                            int64_t pixels, double* into) {
   Moments<V> moments = {};
   for (int v = 0; v < V; ++v) {
@@ -88,7 +97,7 @@ static void forward_blocks(const StageShape g, const Real* z, const Real* weight
 }
 
 // y[pixels][B * L] of a tile, whose moments are added to moments[3][B * L]. `next`: y of the next tile.
-static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, const Real* next,
+static void pointwise_forward(const StageShape& g, const Real* z, const Real* weights, Real* y, const Ahead& next,
                               int64_t pixels, double* moments) {
   for (int64_t b = 0; b < g.blocks; b += 2) {
     const int64_t c = b * kLanes;
@@ -114,7 +123,7 @@ static void pointwise_shift(const StageShape& g, const Real* z, const Real* weig
 
 // What a tile of the backward pass reads.
 struct Slopes {
-  const Real *grad, *y;  // [pixels][C]
+  Ahead grad, y;
 };
 
 template <int P, int V>
@@ -122,8 +131,8 @@ DDARTS_INLINE void backward_pixels(const StageShape& g, const Real* dy, const Re
                                    const int32_t* offsets, const Slopes& next, int64_t at) {
 #pragma GCC unroll 16
   for (int m = 0; m < P; ++m) {
-    __builtin_prefetch(next.grad + at + m * g.channels);
-    __builtin_prefetch(next.y + at + m * g.channels);
+    __builtin_prefetch((next.grad + (at + m * g.channels)).at);
+    __builtin_prefetch((next.y + (at + m * g.channels)).at);
   }
   Vector value[P][V];
   multiply<P, V>(value, dy, g.tile_pixels(), weights, g.blocks);
