@@ -2,6 +2,7 @@
 # make test    set up, then the tests (make test-all: also the slow ones)
 # make gpu-check   build, test and measure what a GPU adds, within ten minutes; with SYSTEM=1 in $(PYTHON) as it is,
 #                  without the set-up
+# make gpu-kernels   compile every GPU kernel ahead of time (no GPU needed); fails where registers spill
 # make lint    formatting, style, types, imports      make format   puts the formatting right
 #
 # Everything lives in $(VENV), made on first use. Variables: PYTHON (3.11 or newer), VENV, PIP_FLAGS (more options for
@@ -20,7 +21,7 @@ DEV_STAMP := $(VENV)/.ready-dev
 CXX_FILES := $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*.h csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh tests/ops/cuda_on_cpu/*.cpp tests/ops/cuda_on_cpu/*/*.h)
 BUILD_FILES := pyproject.toml setup.py setup_helpers.py ddarts/ops/build_record.py constraints.txt $(CXX_FILES)
 
-.PHONY: help setup setup-dev demo test test-all lint format gpu-check clean
+.PHONY: help setup setup-dev demo test test-all lint format gpu-check gpu-kernels clean
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +62,9 @@ format: $(DEV_STAMP)
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 	$(RUN) clang-format -i $(CXX_FILES)
+
+gpu-kernels: $(STAMP)
+	$(RUN) python benchmarks/gpu_resources.py
 
 # SYSTEM=1: with the torch that $(PYTHON) has, nothing installed, no network.
 gpu-check: $(if $(SYSTEM),,$(STAMP))

@@ -66,7 +66,7 @@ def test_hidden_library_falls_back_with_one_message(monkeypatch, caplog, found_a
 def test_hidden_library_refuses_an_explicit_choice(monkeypatch, found_again) -> None:
     monkeypatch.setattr(library, "find", lambda *_: None)
     found_again()
-    with pytest.raises(UsageError, match="--backend cpp: not available, .*pip install.*or use auto, reference(, triton)?$"):
+    with pytest.raises(UsageError, match=r"cpp: not available, .*pip install.*or use auto, reference(, triton)?$"):
         ddarts.ops.use_backend("cpp")
     monkeypatch.setenv("DDARTS_BACKEND", "cpp")
     with pytest.raises(UsageError, match="DDARTS_BACKEND cpp: not available"):
