@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kThreads, 2)
 }
 
 template <typename Variant>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, 3)
     apply(const __grid_constant__ Inputs inputs, const __grid_constant__ Walk walk, const int* live,
           const Affine<typename Variant::A>* affine, typename Variant::T* out) {
   using T = typename Variant::T;
