@@ -100,7 +100,38 @@ struct Statistics {
   int64_t chunks;
   double eps;
   A *mean, *rstd;
+
+  // The share of a thread in the moments of a channel.
+  __device__ Moments part(int u, int64_t c, int64_t channels) const {
+    Moments moments = {};
+    for (int64_t chunk = threadIdx.y; chunk < chunks; chunk += blockDim.y) {
+      moments.merge(partial[(u * chunks + chunk) * channels + c]);
+    }
+    return moments;
+  }
+
+  __device__ Affine<A> normalise(const Moments& moments) const {
+    const double variance = moments.square / (moments.count == 0 ? 1 : moments.count);
+    return {static_cast<A>(1 / std::sqrt(variance + eps)), static_cast<A>(moments.mean)};
+  }
 };
+
+// The place of an input among those that are alive; the first block also writes the list of them.
+__device__ inline int list_alive(const Terms& terms, int u, int inputs, int thread, int threads, int* live) {
+  __shared__ bool alive[kMaxInputs];
+  for (int i = thread; i < inputs; i += threads) alive[i] = terms.alive(i);
+  __syncthreads();
+  int before = 0;
+  for (int i = 0; i < u; ++i) before += alive[i];
+  if (u == 0 && thread == 0) {
+    int count = 0;
+    for (int i = 0; i < inputs; ++i) {
+      if (alive[i]) live[++count] = i;
+    }
+    live[0] = count;
+  }
+  return before;
+}
 
 // live: how many inputs are alive, then which. affine: [alive, C]. grid.x: U; threads: channels, chunks.
 template <typename A>
@@ -108,53 +139,29 @@ __global__ void __launch_bounds__(kThreads, 2)
     coefficients(const __grid_constant__ Terms terms, const __grid_constant__ Statistics<A> statistics,
                  const A* weights, bool logits, int64_t channels, int* live, Affine<A>* affine) {
   __shared__ Moments shared[kThreads];
-  __shared__ bool alive[kMaxInputs];
-  const int u = blockIdx.x, inputs = gridDim.x;
-  const int threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
-  for (int i = thread; i < inputs; i += threads) alive[i] = terms.alive(i);
-  __syncthreads();
-  int before = 0, total = 0;
-  for (int i = 0; i < inputs; ++i) {
-    total += alive[i];
-    before += i < u && alive[i];
-  }
-  if (thread == 0 && u == 0) live[0] = total;
-  if (thread == 0 && alive[u]) live[1 + before] = u;
-
+  const int u = blockIdx.x, threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
+  const int place = list_alive(terms, u, gridDim.x, thread, threads, live);
   const double weight = total_weight(terms, weights, logits, u);
-  const bool normalised = terms.norm[u] != kNone, computed = statistics.partial != nullptr;
-  const bool merged = computed && alive[u] && terms.summed[u];
+  const bool alive = terms.alive(u), computed = statistics.partial != nullptr;
+  const bool merged = computed && alive && terms.summed[u], given = !computed && terms.norm[u] != kNone;
   for (int64_t begin = 0; begin < channels; begin += blockDim.x) {
-    const int64_t c = begin + threadIdx.x;
-    Moments moments = {};
-    if (merged && c < channels) {
-      for (int64_t chunk = threadIdx.y; chunk < statistics.chunks; chunk += blockDim.y) {
-        moments.merge(statistics.partial[(u * statistics.chunks + chunk) * channels + c]);
-      }
-    }
-    shared[thread] = moments;
+    const int64_t c = begin + threadIdx.x, at = u * channels + c;
+    shared[thread] = merged && c < channels ? statistics.part(u, c, channels) : Moments{};
     reduce_rows(shared, 1);
     if (threadIdx.y != 0 || c >= channels) continue;
-    A mean = 0, rstd = 1;
-    if (merged) {
-      moments = shared[thread];
-      mean = static_cast<A>(moments.mean);
-      const double variance = moments.square / (moments.count == 0 ? 1 : moments.count);
-      rstd = static_cast<A>(1 / std::sqrt(variance + statistics.eps));
-    } else if (normalised && !computed) {
-      mean = statistics.mean[u * channels + c];
-      rstd = statistics.rstd[u * channels + c];
-    }
+    Affine<A> f = {1, 0};
+    if (merged) f = statistics.normalise(shared[thread]);
+    if (given) f = {statistics.rstd[at], statistics.mean[at]};
     if (computed) {
-      statistics.mean[u * channels + c] = mean;
-      statistics.rstd[u * channels + c] = rstd;
+      statistics.rstd[at] = f.scale;
+      statistics.mean[at] = f.centre;
     }
-    if (alive[u]) affine[before * channels + c] = {static_cast<A>(weight * rstd), mean};
+    if (alive) affine[place * channels + c] = {static_cast<A>(weight * f.scale), f.centre};
   }
 }
 
 template <typename Variant>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads, 3)
     apply(const __grid_constant__ Inputs inputs, const __grid_constant__ Walk walk, const int* live,
           const Affine<typename Variant::A>* affine, typename Variant::T* out) {
   using T = typename Variant::T;

@@ -2,99 +2,26 @@
 //   S0[c] = sum grad,   S1[u, c] = sum grad z[u]
 // and then   dw[m] = sum_c S1[source[m], c],   dx[u] = a (grad - (S0 + z[u] S1[u]) / count)   (BATCH; else a grad).
 //
-//   dots       S0 and S1 / rstd, in chunks, several inputs for one reading of grad    reads grad, x
+//   dots       (dots.cuh) S0 and S1 / rstd, in chunks, several inputs for one reading of grad    reads grad, x
 //   finish     merges the chunks; gradients of the weights, and the factors of dx
 //   gradients  dx of the inputs wanted                                              reads grad, BATCH x; writes dx
 //
 // Legend: U inputs, C channels, R steps of a thread at a time; T, A, V, column, step: walk.cuh.
 
 #include "arguments.h"
+#include "dots.cuh"
 #include "ops.h"
-#include "reduce.cuh"
 
 namespace ddarts {
 namespace {
 
-constexpr int kDepth = 2, kGroup = 4;  // kGroup: inputs of a block of `dots`
+constexpr int kDepth = 2;
 
 // dx = scale (grad - shift - tilt (x - centre)), shift and tilt zero but for BATCH
 template <typename A>
 struct alignas(16) Slope {
   A scale, shift, tilt, centre;
 };
-
-// partial: [U + 1, chunks, C], row U for S0. grid.y: groups of inputs.
-template <typename Variant>
-__global__ void __launch_bounds__(kThreads, 2)
-    dots(const __grid_constant__ Inputs inputs, const __grid_constant__ Terms terms, const __grid_constant__ Walk walk,
-         const typename Variant::T* grad, const typename Variant::A* mean, int count, double* partial) {
-  using T = typename Variant::T;
-  using A = typename Variant::A;
-  constexpr int V = Variant::V, R = kDepth, kChannels = Variant::kAcross ? V : 1;
-  __shared__ double shared[kThreads * kChannels];
-  const int begin = blockIdx.y * kGroup;
-  const Place place(walk);
-
-  // An input that is not to be read is replaced by grad, which is at hand: no branches between the loads.
-  const T* x[kGroup];
-  bool reads[kGroup], any = begin == 0;
-  A centre[kGroup][kChannels];
-#pragma unroll
-  for (int j = 0; j < kGroup; ++j) {
-    const int u = begin + j;
-    reads[j] = u < count && terms.summed[u] && terms.alive(u);
-    any = any || reads[j];
-    x[j] = reads[j] ? static_cast<const T*>(inputs.data[u]) : grad;
-    const bool centred = reads[j] && place.inside && terms.norm[u] != kNone;
-#pragma unroll
-    for (int i = 0; i < kChannels; ++i) {
-      centre[j][i] = centred ? mean[u * walk.channels + place.column * kChannels + i] : A(0);
-    }
-  }
-  if (!any) return;
-
-  A plain[V] = {}, sum[kGroup][V] = {};
-  for (int64_t step = place.first; step < place.last; step += int64_t(R) * walk.rows) {
-#pragma unroll
-    for (int r = 0; r < R; ++r) {
-      if (step + r * walk.rows >= place.last) continue;
-      const int64_t at = position<V, Variant::kAcross>(walk, place.column, step + r * walk.rows);
-      const auto slope = load<T, V>(grad + at);
-      Vector<T, V> value[kGroup];
-#pragma unroll
-      for (int j = 0; j < kGroup; ++j) value[j] = load<T, V>(x[j] + at);
-#pragma unroll
-      for (int v = 0; v < V; ++v) {
-        const A g = static_cast<A>(slope.at[v]);
-        plain[v] += g;
-#pragma unroll
-        for (int j = 0; j < kGroup; ++j) {
-          sum[j][v] += g * (static_cast<A>(value[j].at[v]) - centre[j][Variant::kAcross ? v : 0]);
-        }
-      }
-    }
-  }
-
-  const int threads = blockDim.x * blockDim.y, thread = threadIdx.y * blockDim.x + threadIdx.x;
-  const auto finish = [&](const A(&sums)[V], int64_t row) {
-#pragma unroll
-    for (int i = 0; i < kChannels; ++i) {
-      double value = 0;
-#pragma unroll
-      for (int v = i; v < V; v += kChannels) value += sums[v];
-      shared[i * threads + thread] = value;
-    }
-    reduce_rows(shared, kChannels);
-    if (threadIdx.y != 0 || !place.inside) return;
-    double* target = partial + (row * walk.chunks + place.chunk) * walk.channels + place.column * kChannels;
-    for (int i = 0; i < kChannels; ++i) target[i] = shared[i * threads + thread];
-  };
-  if (begin == 0) finish(plain, count);
-#pragma unroll
-  for (int j = 0; j < kGroup; ++j) {
-    if (reads[j]) finish(sum[j], begin + j);
-  }
-}
 
 template <typename A>
 struct Sums {
@@ -243,7 +170,7 @@ struct Backward {
     with_variant(arguments.type(), view, summed.addresses | address(), [&](auto variant) {
       using Variant = decltype(variant);
       const int64_t groups = (arguments.count() + kGroup - 1) / kGroup;
-      const Walk walk = reduction(view, Variant::V, Variant::kAcross, kDepth, groups);
+      const Walk walk = reduction(view, Variant::V, Variant::kAcross, kDotsDepth, groups);
       const int64_t size = (arguments.count() + 1) * walk.chunks * view.channels;
       partial = {empty({size}, ScalarType::Double, grad), walk.chunks};
       queue.launch(dots<Variant>, walk.grid(groups), walk.block(), summed.inputs, terms, walk,
