@@ -65,10 +65,6 @@ static void depthwise_input_gradient(const StageShape g, const StageKind&, const
       Real* out = du + (b * g.height + y) * g.du_pitch * kLanes;
       for (int64_t x0 = 0; x0 < g.width; x0 += kColumns) {
         Vector sum[kColumns] = {};
-        if (!first) {
-#pragma GCC unroll 8
-          for (int o = 0; o < kColumns; ++o) sum[o] = load(out + (x0 + o) * kLanes);
-        }
         for (int64_t k = 0; k < K; ++k) {
           const int64_t scaled = y + kPadding - k * D;
           if (scaled < 0 || scaled % S != 0 || scaled / S >= g.out_height) continue;
@@ -85,6 +81,10 @@ static void depthwise_input_gradient(const StageShape g, const StageKind&, const
               if (o >= 0 && o < kColumns) sum[o] += value * w[j];
             }
           }
+        }
+        if (!first) {  // added at the end: the taps are not rounded to the size of the total
+#pragma GCC unroll 8
+          for (int o = 0; o < kColumns; ++o) sum[o] += load(out + (x0 + o) * kLanes);
         }
 #pragma GCC unroll 8
         for (int o = 0; o < kColumns; ++o) store(out + (x0 + o) * kLanes, sum[o]);

@@ -11,8 +11,8 @@
 
 namespace ddarts {
 
-constexpr int64_t kColumns = 8;           // neighbouring outputs that the depthwise kernels keep in registers
-constexpr int64_t kTileBytes = 8 * 1024;  // depthwise output between the two convolutions: stays in the first cache
+constexpr int64_t kColumns = 8;            // neighbouring outputs that the depthwise kernels keep in registers
+constexpr int64_t kTileBytes = 16 * 1024;  // depthwise output between the two convolutions: stays in the first cache
 
 inline int64_t rounded_up(int64_t n, int64_t step) {
   return (n + step - 1) / step * step;
