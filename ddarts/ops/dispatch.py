@@ -102,9 +102,10 @@ def _check(backend: str, source: str) -> str:
 
 
 def _check_environment() -> str:
-    backend = _check(os.environ.get(VARIABLE) or "auto", VARIABLE)
-    if backend == "auto":
-        library()  # a wrong DDARTS_CPU_CAPABILITY is said here, before any work
+    backend = os.environ.get(VARIABLE) or "auto"
+    if backend != "auto":
+        return _check(backend, VARIABLE)
+    library()  # a wrong DDARTS_CPU_CAPABILITY is said here, before any work
     return backend
 
 

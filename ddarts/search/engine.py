@@ -21,7 +21,7 @@ from ddarts.search import reach, results
 from ddarts.search.build import SearchData, Searcher, build
 from ddarts.search.discretise import ParseRule, mixing_array, mixing_of
 from ddarts.search.iteration import ArchitectureReport, Batch, WeightReport
-from ddarts.supernet.network import frozen_statistics
+from ddarts.supernet.network import frozen_statistics, steady_weights
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +187,8 @@ class Engine:
             with self.searcher.autocast():
                 return self.searcher.network(images, weights.detach(), keep)
 
-        return evaluate(model, self.data.check.epoch(0))
+        with steady_weights(self.searcher.network):
+            return evaluate(model, self.data.check.epoch(0))
 
     def _finish(self) -> dict[str, Any]:
         found = self.measured

@@ -21,7 +21,7 @@ from ddarts.search.ablation import ablated_losses, draws
 from ddarts.search.losses import Contributions, contributions, zero_one_loss
 from ddarts.search.recipes import Recipe
 from ddarts.supernet.alphas import Alphas
-from ddarts.supernet.network import SearchNetwork, States, frozen_statistics
+from ddarts.supernet.network import SearchNetwork, States, frozen_statistics, steady_weights
 
 Batch = tuple[Tensor, Tensor]
 
@@ -159,7 +159,8 @@ class Iteration:
                 ce = loss_from(0, weights)
         replacement = draws(self.seed, step, mixing)
         ablated = [self.recipe.ablated(self.alphas.positions(cell)) for cell in range(self.alphas.sets)]
-        return contributions(ce, ablated_losses(loss_from, weights.detach(), replacement, ablated))
+        with steady_weights(self.network):
+            return contributions(ce, ablated_losses(loss_from, weights.detach(), replacement, ablated))
 
     def _gradients(self, loss: Tensor, wanted: Sequence[Tensor]) -> Sequence[Tensor]:
         """True gradients of `loss`."""

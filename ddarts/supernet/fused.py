@@ -82,25 +82,32 @@ class FusedCell(SearchCell):
         self._pointwise = [[edge[kind.operation].op[kind.place + 1] for edge in edges] for kind in STAGES]
         strided = [edge[SKIP] for edge in edges if not isinstance(edge[SKIP], nn.Identity)]
         self._reduce = [[skip.conv_1 for skip in strided], [skip.conv_2 for skip in strided]] if strided else []
-        self._cache: tuple[list[tuple[int, int]], list[Tensor]] = [], []
+        self.hold_weights(False)
         lines = [line for edge in edges for line in (*(_norm(name, edge[name]) for name in operations), *_inner(edge))]
         found = [(place, norm) for place, norm in enumerate(lines) if norm is not None]
         shape = len(edges), len(operations) + len(SECOND)
         self.norms = Norms([norm for _, norm in found], [place for place, _ in found], shape)
 
+    def hold_weights(self, held: bool) -> None:
+        """As SearchCell.hold_weights: what passes without gradients stack is kept meanwhile."""
+        self._held = held
+        self._kept: list[Tensor] = []
+
     def _stacks(self) -> list[Tensor]:
-        """The parameters of all edges, stacked; without gradients, those of the last call while no one has changed."""
-        groups = (self._depthwise, self._pointwise, self._reduce)
-        weights = [[[module.weight for module in modules] for modules in group] for group in groups]
-        key = [(w.data_ptr(), w._version) for group in weights for ws in group for w in ws]
-        if torch.is_grad_enabled() or key != self._cache[0]:
-            depthwise, pointwise, reduce = ([torch.stack(ws) for ws in group] for group in weights)
-            stacks = [w.squeeze(2).permute(0, 2, 3, 1).contiguous() for w in depthwise]
-            stacks += [w.flatten(2).mT.contiguous() for w in pointwise]
-            stacks += [w.flatten(2) for w in reduce]
-            self._cache = key, [w.detach() for w in stacks]
-            return stacks
-        return self._cache[1]
+        """The parameters of all edges, stacked; made once for all passes without gradients while they are steady."""
+        reuse = self._held and not torch.is_grad_enabled()
+        if reuse and self._kept:
+            return self._kept
+        depthwise, pointwise, reduce = (
+            [torch.stack([vars(module)["_parameters"]["weight"] for module in modules]) for modules in group]
+            for group in (self._depthwise, self._pointwise, self._reduce)
+        )
+        stacks = [w.squeeze(2).permute(0, 2, 3, 1).contiguous() for w in depthwise]
+        stacks += [w.flatten(2).mT.contiguous() for w in pointwise]
+        stacks += [w.flatten(2) for w in reduce]
+        if reuse:
+            self._kept = stacks
+        return stacks
 
 
 class _Differentiable(torch.autograd.Function):

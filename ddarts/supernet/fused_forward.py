@@ -9,7 +9,7 @@ from torch import Tensor
 from ddarts.ops.staging import run
 from ddarts.space.topology import INPUTS, node_edges, nodes
 from ddarts.supernet import fused_reduce
-from ddarts.supernet.fused_plan import AVERAGE, FIRST, MAX, SECOND, SKIP, CellPlan, Stacks, Visit, images, pixels
+from ddarts.supernet.fused_plan import FIRST, SECOND, CellPlan, Stacks, Visit, images, pixels
 
 Statistics = tuple[Tensor, Tensor]
 Others = Callable[[int, Tensor], Sequence[Sequence[Tensor]]]  # (state's number, state) → Visit.other
@@ -87,7 +87,7 @@ def _visit(
     reduced, *skipped = fused_reduce.forward(x, skips, eps) if skips else (None, None, None)
     if given is None:
         mean, rstd = (
-            _table(plan, pooled[i], skipped[i], [found[i][0] for found in closed], opened[i], neutral)
+            _table(plan, pooled[i], skipped[i], [found[i] for found in closed], opened[i], neutral)
             for i, neutral in enumerate((0.0, 1.0))
         )
     else:
@@ -103,12 +103,10 @@ def _table(
     opened: Tensor,
     neutral: float,
 ) -> Tensor:
-    """Means (or rstd) of the pools [2, C], of strided skip connections [e, C], of the second stages (each [e, C]) and
-    of the first [4, e, C] → [e, K + 2, C]."""
-    plain = torch.full_like(closed[0], neutral)
-    columns = {MAX: pooled[0].expand_as(plain), AVERAGE: pooled[1].expand_as(plain)}
-    columns[SKIP] = plain if skipped is None else skipped
-    for kind, values in zip(FIRST, (*closed, *opened[len(SECOND) :]), strict=True):
-        columns[kind.operation] = values
-    lines = [columns.get(name, plain) for name in plan.operations]
-    return torch.stack([*lines, *opened[: len(SECOND)]], dim=1)
+    """Means (or rstd) of the pools [2, C], of strided skip connections [e, C], of the second stages (each [1, e, C])
+    and of the first [4, e, C] → [e, K + 2, C]."""
+    edges, channels = opened.shape[1:]
+    plain = opened.new_full((1, edges, channels), neutral)
+    skip = plain if skipped is None else skipped[None]
+    lines = torch.cat([plain, pooled[:, None].expand(-1, edges, -1), skip, *closed, opened])
+    return lines[plan.columns].transpose(0, 1)

@@ -104,6 +104,16 @@ class CellPlan:
         counts = [len(self.targets(source)) for source in range(self.states - 1)]
         return [slice(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]
 
+    @cached_property
+    def columns(self) -> list[int]:
+        """Where the K + 2 columns of a table of BN statistics come from: among nothing, both pools, the skip
+        connection, the second and the first stages."""
+        places = {MAX: 1, AVERAGE: 2, SKIP: 3}
+        second, first = 4, 4 + len(SECOND)
+        for i, kind in enumerate(FIRST):
+            places[kind.operation] = second + i if i < len(SECOND) else first + i
+        return [*(places.get(name, 0) for name in self.operations), *range(first, first + len(SECOND))]
+
     def norms(self, source: int, batch: bool) -> list[int]:
         """How the K operations on an edge from this state are normalised, for mixed_sum."""
         plain = {*self.others, *((SKIP,) if self.stride(source) == 1 else ())}

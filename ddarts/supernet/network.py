@@ -5,6 +5,7 @@ Shapes: N batch, L cell positions, E edges, K operations.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -63,6 +64,11 @@ class SearchNetwork(nn.Module):
             before, last = last, multiplier * channels
         self.classifier = nn.Linear(last, num_classes)
 
+    @cached_property
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """All batch normalisations."""
+        return _norms(self)
+
     def forward(self, images: Tensor, weights: Tensor, keep: Sequence | None = None) -> Tensor:
         """Logits [N, classes]; keep [L][E][K] leaves out operations altogether (the discretised network)."""
         return self.resume(self.start(images), weights, 0, keep=keep)
@@ -90,17 +96,36 @@ class SearchNetwork(nn.Module):
         return self.classifier(states[1].mean(dim=(2, 3)))
 
 
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Batch statistics are used, running statistics stay as they are (architecture step, ablations)."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
+    # Straight into the modules' attributes: a thousand assignments through Module cost as much as a small pass.
+    found = network.norms if isinstance(network, SearchNetwork) else _norms(network)
+    norms = [attributes for norm in found if (attributes := vars(norm))["track_running_stats"]]
+    for attributes in norms:
+        attributes["track_running_stats"] = False
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for attributes in norms:
+            attributes["track_running_stats"] = True
+
+
+@contextmanager
+def steady_weights(network: SearchNetwork) -> Iterator[None]:
+    """No weight of the network changes inside, so that passes without gradients prepare the weights only once."""
+    cells = [cell for cell in network.cells if isinstance(cell, SearchCell)]
+    for cell in cells:
+        cell.hold_weights(True)
+    try:
+        yield
+    finally:
+        for cell in cells:
+            cell.hold_weights(False)
 
 
 def to_published(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -67,6 +67,9 @@ class SearchCell(nn.Module):
             sources.append(Source(self._node(node, sources, weights, keep)))
         return torch.cat([source.state for source in sources[-self.multiplier :]], dim=1)
 
+    def hold_weights(self, held: bool) -> None:
+        """Told by network.steady_weights that the weights do not change from here on, or may again."""
+
     def _operation(self, row: int, operation: int) -> nn.Module:
         edge = self._ops[row]
         assert isinstance(edge, MixedEdge)
