@@ -133,40 +133,74 @@ def _backward_fake(
     return grad_inputs, weights.new_empty(weights.shape if need_weights else 0)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    tensors, weights, source, norm, mean, rstd, keep, logits, _ = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.count, ctx.terms = len(tensors), (source, norm, logits)
-    if mean is None and output[1].dim() == 2:
-        mean, rstd = output[1:]
-    # Only the gradients of the weights and of batch statistics read the inputs: otherwise they need not be kept alive.
-    read = weights.requires_grad or Norm.BATCH in norm
-    ctx.save_for_backward(weights, mean, rstd, keep, *(tensors if read else ()))
+class _MixedSum(torch.autograd.Function):
+    """Derivatives, as a Function of flat arguments. torch.library.register_autograd would do the same, but what it
+    spends on packing and unpacking lists is more than a small node takes."""
+
+    @staticmethod
+    def forward(ctx: Any, options: tuple[Any, ...], weights: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        source, norm, mean, rstd, keep, logits, _ = options
+        with torch._C._AutoDispatchBelowAutograd():
+            output = torch.ops.ddarts.mixed_sum.default(list(inputs), weights, *options)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.count, ctx.terms = len(inputs), (source, norm, logits)
+        if mean is None and output[1].dim() == 2:
+            mean, rstd = output[1:]
+        # Only the gradients of the weights and of batch statistics read the inputs: else they need not be kept alive.
+        read = weights.requires_grad or Norm.BATCH in norm
+        ctx.save_for_backward(weights, mean, rstd, keep, *(inputs if read else ()))
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        if grad is None:
+            return None, None, *[None] * ctx.count
+        weights, mean, rstd, keep, *inputs = ctx.saved_tensors
+        source, norm, logits = ctx.terms
+        need_weights, *flags = ctx.needs_input_grad[1:]
+        wanted = [u for u, want in enumerate(flags) if want]
+        stand_in = inputs or [grad] * ctx.count  # right in number, shape and dtype; the values are not read
+        found, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(
+            grad, stand_in, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights
+        )
+        grad_inputs: list[Tensor | None] = [None] * ctx.count
+        for u, x in zip(wanted, found, strict=True):
+            grad_inputs[u] = x
+        return None, grad_weights if need_weights else None, *grad_inputs
 
 
-def _differentiate(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
-    weights, mean, rstd, keep, *inputs = ctx.saved_tensors
-    source, norm, logits = ctx.terms
-    flags, need_weights = ctx.needs_input_grad[:2]
-    wanted = [u for u, want in enumerate(flags) if want]
-    stand_in = inputs or [grad] * ctx.count  # right in number, shape and dtype; the values are not read
-    found, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(
-        grad, stand_in, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights
-    )
-    grad_inputs: list[Tensor | None] = [None] * ctx.count
-    for u, x in zip(wanted, found, strict=True):
-        grad_inputs[u] = x
-    return grad_inputs, grad_weights if need_weights else None, *[None] * 7
+class _FirstOnly(torch.autograd.Function):
+    """mixed_sum_backward, which has no derivative of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, options: tuple[Any, ...], grad: Tensor, weights: Tensor, *inputs: Tensor) -> tuple[Any, ...]:
+        with torch._C._AutoDispatchBelowAutograd():
+            found, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(grad, list(inputs), weights, *options)
+        return grad_weights, *found
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(
+            "ddarts::mixed_sum cannot be differentiated twice: drop create_graph=True, or write the sum in plain torch"
+        )
 
 
-def _refuse_second(ctx: Any, *grads: Any) -> None:
-    raise RuntimeError(
-        "ddarts::mixed_sum cannot be differentiated twice: drop create_graph=True, or write the sum in plain torch"
-    )
+def _forward_autograd(inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    if torch.is_grad_enabled():
+        return _MixedSum.apply(options, weights, *inputs)
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.ddarts.mixed_sum.default(inputs, weights, *options)
 
 
-def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """The second derivative only raises, so it needs no tensors."""
+def _backward_autograd(
+    grad: Tensor, inputs: list[Tensor], weights: Tensor, *options: Any
+) -> tuple[list[Tensor], Tensor]:
+    if torch.is_grad_enabled():
+        grad_weights, *found = _FirstOnly.apply(options, grad, weights, *inputs)
+        return found, grad_weights
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.ddarts.mixed_sum_backward.default(grad, inputs, weights, *options)
 
 
 def _register() -> None:
@@ -177,8 +211,8 @@ def _register() -> None:
     torch.library.impl("ddarts::mixed_sum_backward", "default", _backward)
     torch.library.register_fake("ddarts::mixed_sum", _forward_fake)
     torch.library.register_fake("ddarts::mixed_sum_backward", _backward_fake)
-    torch.library.register_autograd("ddarts::mixed_sum", _differentiate, setup_context=_save)
-    torch.library.register_autograd("ddarts::mixed_sum_backward", _refuse_second, setup_context=_save_nothing)
+    torch.library.impl("ddarts::mixed_sum", "Autograd", _forward_autograd)
+    torch.library.impl("ddarts::mixed_sum_backward", "Autograd", _backward_autograd)
     flops.register()
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _HALVES = (torch.bfloat16, torch.float16)
+_NORMS = frozenset(int(kind) for kind in Norm)
 
 
 def check(
@@ -26,8 +27,10 @@ def check(
     first = inputs[0]
     if first.dtype not in FLOATS:
         raise ValueError(f"mixed_sum: inputs are {first.dtype}; allowed are {', '.join(map(str, FLOATS))}")
+    alike = first.shape, first.dtype, first.device
     for i, x in enumerate(inputs):
-        check_like(first, x, f"inputs[{i}]")
+        if (x.shape, x.dtype, x.device) != alike:
+            check_like(first, x, f"inputs[{i}]")
     _check_terms(inputs, weights, source, norm, keep)
     _check_norm(first, norm, mean, rstd)
 
@@ -74,7 +77,7 @@ def _check_terms(
 
 def _check_norm(first: Tensor, norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None) -> None:
     for u, kind in enumerate(norm):
-        if kind not in tuple(Norm):
+        if kind not in _NORMS:
             raise ValueError(f"mixed_sum: norm[{u}] is {kind}; allowed are 0 (none), 1 (batch) and 2 (fixed)")
     if (mean is None) != (rstd is None):
         raise ValueError("mixed_sum: mean and rstd belong together: give both or neither")
