@@ -92,7 +92,7 @@ class Iteration:
                 found = self._contributions(batch, mixing, weights, step, states=None)
                 ce, _ = self._loss(batch, weights)
             else:
-                states: list[States] = []
+                states: list[States] | None = [] if self.ablation else None
                 ce, _ = self._loss(batch, weights, record=states)
                 found = self._contributions(batch, mixing, weights, step, states, ce)
         wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
@@ -122,7 +122,7 @@ class Iteration:
         """`--single_level`: one batch and one backward pass for α and weights together."""
         mixing = self.alphas.mixing()
         weights = self.alphas.per_position(mixing)
-        states: list[States] = []
+        states: list[States] | None = [] if self.ablation else None
         ce, logits = self._loss(batch, weights, record=states)
         with frozen_statistics(self.network):
             found = self._contributions(batch, mixing, weights, step, states, ce)

@@ -32,6 +32,12 @@ class FusedCell(SearchCell):
     of the fused operations.
     """
 
+    _held = False  # see hold_weights
+    _returns = False  # see expect_return
+    _kept: Sequence[Tensor] = ()  # stacks, while the weights are held
+    _visits: Sequence[Visit] = ()
+    _seen: tuple[Tensor, Tensor, Sequence[Visit]] | None = None  # input states, and what was made of them
+
     def __init__(self, space: Space, steps: int, multiplier: int, *channels: Any, reduction: bool, **rest: Any) -> None:
         super().__init__(space, steps, multiplier, *channels, reduction=reduction, **rest)
         self.plan = CellPlan(space.operations, steps, multiplier, reduction)
@@ -43,17 +49,23 @@ class FusedCell(SearchCell):
         """As SearchCell.forward."""
         if keep is not None or not self._fits or torch.is_autocast_enabled(s0.device.type):
             return super().forward(s0, s1, weights, keep)
-        states = self.preprocess0(s0), self.preprocess1(s1)
         record = torch.is_grad_enabled()
         others = OtherOperations(self.plan, self._others, record)
-        if record:
-            return _Differentiable.apply(self, others, *states, weights, *self._stacks(), *others.parameters)
-        return self.execute(states, weights, self._stacks(), others)[0]
+        if not record and self._seen is not None and self._seen[0] is s0 and self._seen[1] is s1:
+            return self.execute(self._seen[2], weights, self._stacks(), others)[0]
+        states = self.preprocess0(s0), self.preprocess1(s1)
+        if not record:
+            return self.execute(states, weights, self._stacks(), others)[0]
+        out = _Differentiable.apply(self, others, *states, weights, *self._stacks(), *others.parameters)
+        if self._returns:
+            self._seen, self._returns = (s0, s1, self._visits), False
+        return out
 
     def execute(
-        self, states: Sequence[Tensor], weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations
+        self, states: Sequence[Tensor | Visit], weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations
     ) -> tuple[Tensor, list[Visit]]:
-        """The cell's output and all that a backward pass needs; moves the running statistics as BN does."""
+        """The cell's output, from the input states or what was made of them, and all that a backward pass needs; moves
+        the running statistics as BN does."""
         given = None if self.norms.batch else self.norms.given()
         grouped = self.group(stacks)
         out, visits = forward(
@@ -82,7 +94,6 @@ class FusedCell(SearchCell):
         self._pointwise = [[edge[kind.operation].op[kind.place + 1] for edge in edges] for kind in STAGES]
         strided = [edge[SKIP] for edge in edges if not isinstance(edge[SKIP], nn.Identity)]
         self._reduce = [[skip.conv_1 for skip in strided], [skip.conv_2 for skip in strided]] if strided else []
-        self.hold_weights(False)
         lines = [line for edge in edges for line in (*(_norm(name, edge[name]) for name in operations), *_inner(edge))]
         found = [(place, norm) for place, norm in enumerate(lines) if norm is not None]
         shape = len(edges), len(operations) + len(SECOND)
@@ -91,9 +102,21 @@ class FusedCell(SearchCell):
     def hold_weights(self, held: bool) -> None:
         """As SearchCell.hold_weights: what passes without gradients stack is kept meanwhile."""
         self._held = held
-        self._kept: list[Tensor] = []
+        self._kept = ()
+        if not held:
+            self._returns, self._visits, self._seen = False, (), None
 
-    def _stacks(self) -> list[Tensor]:
+    def expect_return(self) -> None:
+        """As SearchCell.expect_return: what the next pass makes of the input states is kept for those that follow. An
+        ablated cell has other mixing weights, but the same states."""
+        self._returns = True
+
+    def remember(self, visits: Sequence[Visit]) -> None:
+        """Keep what was made of the input states, if passes with the same ones are to come."""
+        if self._returns:
+            self._visits = list(visits[:INPUTS])
+
+    def _stacks(self) -> Sequence[Tensor]:
         """The parameters of all edges, stacked; made once for all passes without gradients while they are steady."""
         reuse = self._held and not torch.is_grad_enabled()
         if reuse and self._kept:
@@ -119,6 +142,7 @@ class _Differentiable(torch.autograd.Function):
         states, weights = tensors[:INPUTS], tensors[INPUTS]
         stacks = tensors[INPUTS + 1 : len(tensors) - len(others.parameters)]
         out, visits = cell.execute(states, weights, stacks, others)
+        cell.remember(visits)
         ctx.cell, ctx.others, ctx.batch, ctx.stacks = cell, others, cell.norms.batch, len(stacks)
         ctx.made = [visit.other for visit in visits]
         ctx.save_for_backward(weights, *stacks, *(x for visit in visits for x in _flat(visit)))

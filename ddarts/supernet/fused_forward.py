@@ -17,7 +17,7 @@ Others = Callable[[int, Tensor], Sequence[Sequence[Tensor]]]  # (state's number,
 
 def forward(
     plan: CellPlan,
-    inputs: Sequence[Tensor],
+    inputs: Sequence[Tensor | Visit],
     weights: Tensor,
     stacks: Stacks,
     given: Statistics | None,
@@ -26,16 +26,17 @@ def forward(
     *,
     keep: bool,
 ) -> tuple[Tensor, list[Visit]]:
-    """Both input states [N, C, H, W] and mixing weights [E, K] (edges as α has them) → the cell's output images and
-    the visits of all states that edges leave. given: BN statistics [E, K + 2, C]; None: those of the batch.
+    """Both input states [N, C, H, W], or their visits where they are known, and mixing weights [E, K] (edges as α has
+    them) → the cell's output images and the visits of all states that edges leave. given: BN statistics [E, K + 2, C]; None: those of the batch.
     keep: whether a backward pass may follow; without, what no node reads is freed at once."""
-    states = [pixels(x) for x in inputs]
+    states = [x.state if isinstance(x, Visit) else pixels(x) for x in inputs]
     visits: list[Visit] = []
     outputs: list[list[Sequence[Tensor]]] = []
     for source in range(plan.states - 1):
         if source >= INPUTS:
             states.append(_node(plan, source, visits, outputs, weights, given is None, eps))
-        visit = _visit(plan, source, states[source], stacks, given, others, eps)
+        known = inputs[source] if source < INPUTS else None
+        visit = known if isinstance(known, Visit) else _visit(plan, source, states[source], stacks, given, others, eps)
         outputs.append(plan.outputs(source, visit))
         visits.append(visit if keep else replace(visit, first=(), second=(), index=visit.most))
     states.append(_node(plan, nodes(plan.steps)[-1], visits, outputs, weights, given is None, eps))

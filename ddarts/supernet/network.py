@@ -87,12 +87,16 @@ class SearchNetwork(nn.Module):
         keep: Sequence | None = None,
         record: list[States] | None = None,
     ) -> Tensor:
-        """Logits from the input states of cell `first`; `record` collects the input states of every cell run."""
+        """Logits from the input states of cell `first`; `record` collects the input states of every cell run, for
+        passes that resume there inside `steady_weights`."""
         for index in range(first, len(self.cells)):
+            cell = self.cells[index]
+            assert isinstance(cell, SearchCell)
             if record is not None:
                 record.append(states)
+                cell.expect_return()
             cell_keep = None if keep is None else keep[index]
-            states = states[1], self.cells[index](*states, weights[index], cell_keep)
+            states = states[1], cell(*states, weights[index], cell_keep)
         return self.classifier(states[1].mean(dim=(2, 3)))
 
 

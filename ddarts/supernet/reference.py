@@ -70,6 +70,9 @@ class SearchCell(nn.Module):
     def hold_weights(self, held: bool) -> None:
         """Told by network.steady_weights that the weights do not change from here on, or may again."""
 
+    def expect_return(self) -> None:
+        """Told before a pass that others may come with the same input states (while the weights are held)."""
+
     def _operation(self, row: int, operation: int) -> nn.Module:
         edge = self._ops[row]
         assert isinstance(edge, MixedEdge)

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from ddarts.space.primitives import DARTOPTI, DDARTS, Space
 from ddarts.space.topology import num_edges
 from ddarts.supernet import fused as fused_module
-from ddarts.supernet.network import EXECUTIONS, SearchNetwork, frozen_statistics
+from ddarts.supernet import fused_forward
+from ddarts.supernet.network import EXECUTIONS, SearchNetwork, frozen_statistics, steady_weights
 
 STEPS = 3
 FORWARD, GRADIENT = 1e-10, 1e-9
@@ -171,3 +172,26 @@ def test_the_networks_share_state_dictionaries_and_copies_compute_the_same():
         for parameter in networks[1].parameters():
             parameter.zero_()
     assert off(twin(images, weights), expected) <= FORWARD
+
+
+def test_an_ablated_cell_reuses_what_is_known_of_its_input_states(monkeypatch):
+    """A pass that resumes at a cell runs the stages of its nodes alone, and ends where the whole pass does."""
+    network = SearchNetwork(DDARTS, num_classes=3, init_channels=4, layers=3, execution="fused").double()
+    images = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    weights = torch.rand(3, 14, 7, dtype=torch.float64)
+    calls = []
+    real = fused_forward.run
+    monkeypatch.setattr(fused_forward, "run", lambda op, *rest: calls.append(op) or real(op, *rest))
+    states = []
+    with frozen_statistics(network):
+        network.resume(network.start(images), weights, 0, record=states)
+        ablated = torch.cat([weights[:1], torch.rand(1, 14, 7, dtype=torch.float64), weights[2:]])
+        with torch.no_grad(), steady_weights(network):
+            calls.clear()
+            short = network.resume(states[1], ablated, 1)
+            assert calls.count("pools") == 3 + 5  # the nodes of cell 1, all states of cell 2
+        with torch.no_grad():
+            calls.clear()
+            whole = network(images, ablated)
+            assert calls.count("pools") == 3 * 5
+    assert torch.equal(short, whole)
