@@ -27,8 +27,8 @@ def forward(
     keep: bool,
 ) -> tuple[Tensor, list[Visit]]:
     """Both input states [N, C, H, W], or their visits where they are known, and mixing weights [E, K] (edges as α has
-    them) → the cell's output images and the visits of all states that edges leave. given: BN statistics [E, K + 2, C]; None: those of the batch.
-    keep: whether a backward pass may follow; without, what no node reads is freed at once."""
+    them) → the cell's output images and the visits of all states that edges leave. given: BN statistics [E, K + 2, C];
+    None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is freed at once."""
     states = [x.state if isinstance(x, Visit) else pixels(x) for x in inputs]
     visits: list[Visit] = []
     outputs: list[list[Sequence[Tensor]]] = []
