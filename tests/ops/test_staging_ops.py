@@ -25,9 +25,7 @@ backends = pytest.mark.parametrize("backend", ["reference", "cpp"])
 Sums = tuple[Tensor, list[Tensor], Sequence[int], Tensor | None, Tensor | None]
 
 
-def slopes(
-    shape: Sequence[int], layout: str, norm: Sequence[int], dtype: torch.dtype, fill: Callable = normal
-) -> Sums:
+def slopes(shape: Sequence[int], layout: str, norm: Sequence[int], dtype: torch.dtype, fill: Callable = normal) -> Sums:
     """Arguments of channel_sums; without normalised inputs there are no statistics."""
     lay, wide = LAYOUTS[layout], accumulation_dtype(dtype)
     grad, *inputs = (lay(shape, fill(dtype, seed)) for seed in range(len(norm) + 1))
