@@ -10,12 +10,19 @@ import pytest
 import torch
 from ddarts_kernels.stage import reference
 
+from ddarts.ops.library import library
 from tests.ops.op_cases import DTYPES, integers, normal
 from tests.ops.stage_cases import EMPTY, SHAPES, Case, Shape, flat, make
 from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    """The kernels are called directly, so nothing else loads them."""
+    assert library().problem is None, library().problem
 
 
 def forward(case: Case) -> list[torch.Tensor]:
