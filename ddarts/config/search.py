@@ -1,5 +1,6 @@
 """Options of `ddarts search`. Names and defaults are the published ones (article, section 4, and its code)."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os.path import isdir, isfile
@@ -92,6 +93,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
                 yield f"--{name}_min {lowest}: must be at most --{name}, which is {highest}"
         if self.supernet == "fused" and (self.amp or self.precision in ("bf16", "fp16")):
             yield "--supernet fused: computes in fp32 only; leave it out, or --amp and --precision"
+        yield from self._backend_conflicts()
         if self.multiplier > self.steps:
             yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
         if self.single_level and self.recipe == "official":
@@ -100,6 +102,13 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             yield f"--init_from {self.init_from}: is a folder; give the file with the search weights"
         elif self.init_from and not isfile(self.init_from):
             yield f"--init_from {self.init_from}: no such file"
+
+    def _backend_conflicts(self) -> Iterator[str]:
+        told = self.backend != "auto"
+        backend = self.backend if told else os.environ.get("DDARTS_BACKEND")
+        if self.supernet == "fused" and backend in ("cuda", "triton"):
+            named = f"{'--backend' if told else 'DDARTS_BACKEND'} {backend}"
+            yield f"--supernet fused: {named} cannot run it; choose --backend cpp or reference, or --supernet reference"
 
     def remarks(self, given: set[str]) -> Iterator[str]:
         """What to say about options that were given on purpose but change nothing."""

@@ -23,6 +23,11 @@ def mixed_sum(inputs: Sequence[Tensor], weights: Tensor, **options: Any) -> Tens
     return mixed_sum_with_statistics(inputs, weights, **options)[0]
 
 
+def under_autocast(device: torch.device) -> bool:
+    """Whether autocast is on for a device; some, such as meta, know none, and torch refuses the question."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def mixed_sum_with_statistics(
     inputs: Sequence[Tensor],
     weights: Tensor,
@@ -59,7 +64,7 @@ def mixed_sum_with_statistics(
     Raises ValueError that names what does not fit.
     """
     tensors, weights = list(inputs), weights.reshape(-1)
-    if tensors and torch.is_autocast_enabled(tensors[0].device.type):
+    if tensors and under_autocast(tensors[0].device):
         tensors, weights = _promote(tensors, weights)
     mean, rstd = statistics or (None, None)
     return torch.ops.ddarts.mixed_sum.default(

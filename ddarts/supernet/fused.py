@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from ddarts.ops.weighted import under_autocast
 from ddarts.space.primitives import Space
 from ddarts.space.topology import INPUTS, rows_by_source
 from ddarts.supernet.fused_backward import Backward, Wanted
@@ -22,14 +23,14 @@ from ddarts.supernet.fused_plan import AVERAGE, FIRST, FUSED, MAX, SECOND, SKIP,
 from ddarts.supernet.reference import Keep, SearchCell
 
 STAGES = (*FIRST, *SECOND)
+DTYPES = (torch.float32, torch.float64)
 SAVED = 13  # tensors of a Visit that are saved
 
 
 class FusedCell(SearchCell):
     """A SearchCell that computes the edges from a state together.
 
-    As the reference does run: the discretised network (`keep`), passes under autocast, and search spaces without one
-    of the fused operations.
+    What is not fused runs as the reference does (see _fuses).
     """
 
     _held = False  # see hold_weights
@@ -45,10 +46,9 @@ class FusedCell(SearchCell):
         if self._fits:
             self._collect()
 
-    def forward(self, s0: Tensor, s1: Tensor, weights: Tensor, keep: Keep | None = None) -> Tensor:
-        """As SearchCell.forward."""
-        if keep is not None or not self._fits or torch.is_autocast_enabled(s0.device.type):
-            return super().forward(s0, s1, weights, keep)
+    def _run(self, s0: Tensor, s1: Tensor, weights: Tensor, keep: Keep | None) -> Tensor:
+        if keep is not None or not self._fuses(s0, weights):
+            return super()._run(s0, s1, weights, keep)
         record = torch.is_grad_enabled()
         others = OtherOperations(self.plan, self._others, record)
         if not record and self._seen is not None and self._seen[0] is s0 and self._seen[1] is s1:
@@ -56,10 +56,24 @@ class FusedCell(SearchCell):
         states = self.preprocess0(s0), self.preprocess1(s1)
         if not record:
             return self.execute(states, weights, self._stacks(), others)[0]
-        out = _Differentiable.apply(self, others, *states, weights, *self._stacks(), *others.parameters)
+        # Views, because only of what is computed can a backward pass tell whether its gradient is asked for.
+        parameters = [parameter.view_as(parameter) for parameter in others.parameters]
+        out = _Differentiable.apply(self, others, *states, weights, *self._stacks(), *parameters)
         if self._returns:
             self._seen, self._returns = (s0, s1, self._visits), False
         return out
+
+    def _fuses(self, s0: Tensor, weights: Tensor) -> bool:
+        """Whether a pass is fused: not where the space lacks a fused operation, under autocast or in half precision,
+        with parameters made in inference mode, and while the BN modules differ (some of them in evaluation mode)."""
+        return (
+            self._fits
+            and not under_autocast(s0.device)
+            and s0.dtype == weights.dtype
+            and s0.dtype in DTYPES
+            and not self._depthwise[0][0].weight.is_inference()
+            and self.norms.alike
+        )
 
     def execute(
         self, states: Sequence[Tensor | Visit], weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations

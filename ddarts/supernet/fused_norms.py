@@ -5,16 +5,27 @@ for the first stages of the separable convolutions (see fused_plan.Visit).
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
 
+SETTINGS = itemgetter("training", "track_running_stats", "momentum", "eps")
+
 
 class Norms:
-    """The BN modules of a cell: modules[i] belongs to line places[i] of the table, flattened; shape: (E, K + 2)."""
+    """The BN modules of a cell: modules[i] belongs to line places[i] of the table, flattened; shape: (E, K + 2).
+
+    Where they are alike, the first one's settings are those of all.
+    """
 
     def __init__(self, modules: Sequence[nn.BatchNorm2d], places: Sequence[int], shape: tuple[int, int]) -> None:
         self.modules, self.places, self.shape = list(modules), list(places), shape
+
+    @property
+    def alike(self) -> bool:
+        """Whether all have the same settings, with a momentum that is a number. Asked in every pass, hence cheap."""
+        return self.modules[0].momentum is not None and len(set(map(SETTINGS, map(vars, self.modules)))) == 1
 
     @property
     def eps(self) -> float:
@@ -47,11 +58,12 @@ class Norms:
         first = self.modules[0]
         if not first.track_running_stats:
             return
+        assert first.momentum is not None  # see alike
         variance = (rstd.pow(-2) - first.eps).clamp_min(0) * (count / (count - 1))
         for name, table in (("running_mean", mean), ("running_var", variance)):
             lines = table.flatten(0, 1).unbind(0)
             running = [getattr(module, name) for module in self.modules]
-            torch._foreach_lerp_(running, [lines[place] for place in self.places], float(first.momentum or 0))
+            torch._foreach_lerp_(running, [lines[place] for place in self.places], first.momentum)
         torch._foreach_add_([n for module in self.modules if (n := module.num_batches_tracked) is not None], 1)
 
 

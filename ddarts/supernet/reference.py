@@ -48,6 +48,7 @@ class SearchCell(nn.Module):
         after_reduction: bool,
     ) -> None:
         super().__init__()
+        self.space = space
         self.steps = steps
         self.multiplier = multiplier
         preprocess0 = FactorizedReduce if after_reduction else ReLUConvBN
@@ -62,6 +63,16 @@ class SearchCell(nn.Module):
 
         keep [E][K] leaves out the operations marked False altogether (the discretised network).
         """
+        expected = len(self._ops), len(self.space)
+        if tuple(weights.shape) != expected:
+            raise ValueError(f"weights is {list(weights.shape)}; it must be {list(expected)}")
+        return self._run(s0, s1, weights, keep)
+
+    def hold_weights(self, held: bool) -> None:
+        """Told by network.steady_weights that the weights do not change from here on, or may again."""
+
+    def _run(self, s0: Tensor, s1: Tensor, weights: Tensor, keep: Keep | None) -> Tensor:
+        """As forward, with weights that fit."""
         sources = [Source(self.preprocess0(s0)), Source(self.preprocess1(s1))]
         for node in nodes(self.steps):
             sources.append(Source(self._node(node, sources, weights, keep)))
@@ -83,7 +94,7 @@ class SearchCell(nn.Module):
         chosen = [
             (row, k, source)
             for source, row in enumerate(rows)
-            for k in range(weights.shape[1])
+            for k in range(len(self.space))
             if keep is None or keep[row][k]
         ]
         if not chosen:  # a node without operations contributes nothing, in the shape of its siblings

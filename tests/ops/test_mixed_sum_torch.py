@@ -1,5 +1,7 @@
 """mixed_sum as a torch operator: opcheck, gradcheck, compile, determinism, autocast, partial gradients, errors."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -73,14 +75,14 @@ def test_backend_is_chosen_when_a_compiled_graph_runs(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=lambda d: str(d)[6:])
-def test_same_bits_twice_and_for_any_thread_count(dtype: torch.dtype) -> None:
+def test_same_bits_twice_and_for_any_thread_count(dtype: torch.dtype, set_threads: Callable[[int], None]) -> None:
     shape = (3, 17, 41, 37)  # five chunks, the last one short
     inputs = [normal(dtype, seed)(shape) for seed in range(4)]
     weights, grad = normal(dtype, 8)((4,)), normal(dtype, 9)(shape)
     results = []
     with ddarts.ops.use_backend("cpp"):
         for threads in (1, 1, 2, 3):
-            torch.set_num_threads(threads)
+            set_threads(threads)
             moved = [torch.cat([x.new_zeros(threads), x.flatten()])[threads:].view(shape) for x in inputs]
             results.append(gradients(ddarts.ops.mixed_sum, moved, weights, grad))  # another alignment each time
     for other in results[1:]:

@@ -1,5 +1,7 @@
 """mixed_sum with batch normalisation: kind of case x backend x dtype x layout x awkward shapes, both directions."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -178,12 +180,14 @@ def test_compiles_as_one_graph(compiler: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=lambda d: str(d)[6:])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_same_bits_twice_and_for_any_thread_count(layout: str, dtype: torch.dtype) -> None:
+def test_same_bits_twice_and_for_any_thread_count(
+    layout: str, dtype: torch.dtype, set_threads: Callable[[int], None]
+) -> None:
     case = cases(dtype, layout, (3, 17, 41, 37))["computed"]
     results = []
     with ddarts.ops.use_backend("cpp"):
         for threads in (1, 1, 2, 3):
-            torch.set_num_threads(threads)
+            set_threads(threads)
             results.append(run(case))
     for other in results[1:]:
         assert torch.equal(other[0], results[0][0]) and torch.equal(other[2], results[0][2])

@@ -3,7 +3,7 @@
 Shapes: N images, H, W pixels (h, w after the stride), C channels, stored [N, H, W, C]; E edges.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from tests.bits import assert_same_bits
 from tests.ops.op_cases import DTYPES, integers, normal
 from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 EPS, EDGES = 1e-5, 3
 # N, H, W, C
 SHAPES = [
@@ -33,14 +34,6 @@ STRIDES = (1, 2)
 backends = pytest.mark.parametrize("backend", ["reference", "cpp"])
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 strides = pytest.mark.parametrize("stride", STRIDES)
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory() -> Iterator[None]:
-    """Deterministic mode fills every new empty tensor with NaN: what a kernel forgets to write shows."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def forward(backend: str, x: Tensor, stride: int) -> tuple[Tensor, ...]:
@@ -149,12 +142,12 @@ def test_any_strides_give_the_same_bits(backend: str, stride: int) -> None:
 
 
 @strides
-def test_any_number_of_threads_gives_the_same_bits(stride: int) -> None:
+def test_any_number_of_threads_gives_the_same_bits(stride: int, set_threads: Callable[[int], None]) -> None:
     x = normal(torch.float32, 3)((3, 37, 20, 12))
     arguments = slopes(x, stride)
     found = []
     for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
+        set_threads(threads)
         found.append([*forward("cpp", x, stride), backward("cpp", *arguments)])
     for others in found[1:]:
         assert_same_bits(others, found[0])

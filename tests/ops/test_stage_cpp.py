@@ -3,29 +3,26 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from ddarts_kernels.stage import reference
-from op_cases import integers, normal
-from stage_cases import EMPTY, SHAPES, Case, Shape, flat, make
-from tolerances import FORWARD, GRADIENT, assert_as_accurate
 
 from ddarts.ops.library import library
+from tests.ops.op_cases import DTYPES, integers, normal
+from tests.ops.stage_cases import EMPTY, SHAPES, Case, Shape, flat, make
+from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
 
 ROOT = Path(__file__).resolve().parents[2]
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-pytestmark = pytest.mark.skipif(library().problem is not None, reason=str(library().problem))
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
 
 
-@pytest.fixture(autouse=True)
-def _poisoned_memory() -> Iterator[None]:
-    """torch.empty is full of NaN: what a kernel forgets to write shows."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
+@pytest.fixture(autouse=True, scope="module")
+def _compiled() -> None:
+    """The kernels are called directly, so nothing else loads them."""
+    assert library().problem is None, library().problem
 
 
 def forward(case: Case) -> list[torch.Tensor]:
@@ -82,13 +79,12 @@ def test_empty(shape: Shape) -> None:
 
 
 @pytest.mark.parametrize("shape", [SHAPES[4], SHAPES[-5]], ids=str)
-def test_same_bits_for_any_number_of_threads(shape: Shape) -> None:
+def test_same_bits_for_any_number_of_threads(shape: Shape, set_threads: Callable[[int], None]) -> None:
     case = make(shape, torch.float32, normal(torch.float32, 4))
     results = []
     for threads in (1, 2, 3, 1):
-        torch.set_num_threads(threads)
+        set_threads(threads)
         results.append([*forward(case), *backward(case)])
-    torch.set_num_threads(1)
     assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
@@ -172,7 +168,7 @@ def test_other_instruction_sets(variant: str) -> None:
             "no:cacheprovider",
             __file__,
             "-k",
-            "(accurate and not 16) or exact or bits",
+            "(accurate and not float16) or exact or bits",
         ],
         cwd=ROOT,
         env={**os.environ, "DDARTS_CPU_CAPABILITY": variant},

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import ddarts
+from ddarts.cli import main
 from ddarts.config import SearchConfig
 from ddarts.config.validate import validate
 from ddarts.genotype.files import read
@@ -106,6 +107,20 @@ def test_what_auto_takes(wanted, device, precision, backend, expected, monkeypat
 def test_auto_needs_the_compiled_operators(monkeypatch):
     monkeypatch.setattr(dispatch, "problem", lambda name: "not built" if name == "cpp" else None)
     assert choose("auto", CPU, "fp32") == "reference"
+
+
+@pytest.mark.parametrize("backend", ["triton", "cuda"])
+def test_the_fused_network_refuses_backends_without_its_operators(backend, monkeypatch, tmp_path, capsys):
+    advice = "cannot run it; choose --backend cpp or reference, or --supernet reference"
+    with pytest.raises(UsageError, match=f"^--supernet fused: --backend {backend} {advice}$"):
+        validate(SearchConfig(supernet="fused", backend=backend))
+    monkeypatch.setenv("DDARTS_BACKEND", backend)
+    words = ["search", "--dataset", "digits", "--supernet", "fused", "--out", str(tmp_path / "logs")]
+    assert main(words) == 2
+    assert f"--supernet fused: DDARTS_BACKEND {backend} {advice}\n" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    for options in ({"supernet": "fused", "backend": "cpp"}, {"supernet": "auto"}):
+        validate(SearchConfig(**options))
 
 
 @pytest.mark.parametrize("options", [{"amp": True}, {"precision": "bf16"}])

@@ -4,6 +4,7 @@ Shapes: N batch, C channels, H, W pixels, E edges, K operations.
 """
 
 import copy
+import re
 
 import pytest
 import torch
@@ -13,12 +14,19 @@ from ddarts.space.primitives import DARTOPTI, DDARTS, Space
 from ddarts.space.topology import num_edges
 from ddarts.supernet import fused as fused_module
 from ddarts.supernet import fused_forward
+from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.network import EXECUTIONS, SearchNetwork, frozen_statistics, steady_weights
 
 STEPS = 3
 FORWARD, GRADIENT = 1e-10, 1e-9
 # N, C, H, W
 SHAPES = [(3, 2, 6, 6), (1, 4, 5, 7), (2, 6, 7, 4), (2, 2, 2, 2)]
+
+
+@pytest.fixture
+def not_fused(monkeypatch):
+    """Fails a test in which a cell is executed in fused form."""
+    monkeypatch.delattr(FusedCell, "execute")
 
 
 def off(actual: torch.Tensor, expected: torch.Tensor) -> float:
@@ -92,9 +100,71 @@ def test_what_is_not_fused_runs_as_the_reference_does():
     halves = [x.float() for x in arguments]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(reference.float()(*halves), fused.float()(*halves))
+    halves = [x.bfloat16() for x in arguments]
+    assert torch.equal(reference.bfloat16()(*halves), fused.bfloat16()(*halves))
 
 
-def test_only_what_is_asked_for_is_differentiated(monkeypatch):
+def test_parameters_made_in_inference_mode_are_run_as_the_reference_does(not_fused):
+    with torch.inference_mode():
+        reference, fused = (cell.eval() for cell in cells())
+    arguments = inputs()
+    with torch.no_grad():
+        assert torch.equal(reference(*arguments), fused(*arguments))
+
+
+SETTINGS = {
+    "evaluation": lambda norm: norm.eval(),
+    "momentum": lambda norm: setattr(norm, "momentum", 0.5),
+    "eps": lambda norm: setattr(norm, "eps", 0.1),
+    "statistics": lambda norm: setattr(norm, "track_running_stats", False),
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_norms_that_differ_are_run_as_the_reference_does(change, not_fused):
+    one, other = cells()
+    for cell in (one, other):
+        change(cell._ops[3][1][1])  # behind a pool
+    assert_same(one, other, inputs())
+
+
+def test_a_cumulative_average_is_run_as_the_reference_does(not_fused):
+    one, other = cells()
+    for module in (*one.modules(), *other.modules()):
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    assert_same(one, other, inputs())
+
+
+def test_norms_that_agree_again_are_fused(monkeypatch):
+    one, other = cells()
+    for cell in (one, other):
+        cell._ops[2].eval()
+        for module in cell.train().modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum, module.eps = 0.3, 0.1
+    calls = []
+    execute = FusedCell.execute
+    monkeypatch.setattr(FusedCell, "execute", lambda *arguments: calls.append(1) or execute(*arguments))
+    assert_same(one, other, inputs())
+    assert calls == [1]
+
+
+def test_meta_tensors_tell_the_shape():
+    for cell in cells():
+        out = cell.to("meta")(*(x.to("meta") for x in inputs()))
+        assert out.device.type == "meta" and out.shape == (3, 8, 6, 6)
+
+
+@pytest.mark.parametrize("shape", [(9,), (8, 7), (9, 6), (1, 9, 7)])
+def test_mixing_weights_of_another_shape_are_refused(shape):
+    for cell in cells():
+        with pytest.raises(ValueError, match=re.escape(f"weights is {list(shape)}; it must be [9, 7]")):
+            cell(*inputs()[:2], torch.rand(shape, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("space", [DDARTS, DARTOPTI], ids=lambda space: space.name)
+def test_only_what_is_asked_for_is_differentiated(space, monkeypatch):
     asked = []
     original = fused_module.Backward.run
 
@@ -103,8 +173,8 @@ def test_only_what_is_asked_for_is_differentiated(monkeypatch):
         return original(self, grad, wanted)
 
     monkeypatch.setattr(fused_module.Backward, "run", spy)
-    states_and_weights, found = inputs(), []
-    for cell in cells(reduction=True):
+    states_and_weights, found = inputs(space), []
+    for cell in cells(space, reduction=True):
         s0, s1, alphas = (x.clone().requires_grad_() for x in states_and_weights)
         loss = cell(s0, s1, alphas.sigmoid()).square().sum()
         parameters = list(cell.parameters())
@@ -134,6 +204,17 @@ def test_without_gradients_nothing_is_kept_and_the_stacks_follow_the_parameters(
             fused.hold_weights(False)
             for one, other in zip(reference.parameters(), fused.parameters(), strict=True):
                 other.copy_(one.normal_())
+
+
+def test_passes_with_gradients_follow_the_parameters_however_they_change():
+    reference, fused = cells()
+    for change in (lambda p: p.mul_(1.5), lambda p: p.data.mul_(0.5), lambda p: p.detach().add_(0.01)):
+        assert_same(reference, fused, inputs())
+        for cell in (reference, fused):
+            for parameter in cell.parameters():
+                with torch.no_grad():
+                    change(parameter)
+    assert_same(reference, fused, inputs())
 
 
 def test_statistics_move_only_where_they_are_tracked():
