@@ -78,9 +78,6 @@ class SearchCell(nn.Module):
             sources.append(Source(self._node(node, sources, weights, keep)))
         return torch.cat([source.state for source in sources[-self.multiplier :]], dim=1)
 
-    def hold_weights(self, held: bool) -> None:
-        """Told by network.steady_weights that the weights do not change from here on, or may again."""
-
     def expect_return(self) -> None:
         """Told before a pass that others may come with the same input states (while the weights are held)."""
 
