@@ -43,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table there")
     parser.add_argument(
-        "--require", type=_backends, default=[], metavar="BACKENDS", help="triton, cuda or both, with a comma: must compile"
+        "--require",
+        type=_backends,
+        default=[],
+        metavar="BACKENDS",
+        help="triton, cuda or both, with a comma: must compile",
     )
     options = parser.parse_args(arguments)
     found: list[Resources] = []

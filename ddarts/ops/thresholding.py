@@ -51,7 +51,7 @@ def _check(alphas: Tensor, steps: int, method: int) -> None:
 
 def _forward(alphas: Tensor, steps: int, method: int, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     _check(alphas, steps, method)
-    return dispatch.pick("threshold", alphas.device.type)(alphas, steps, method, *options)
+    return dispatch.pick("threshold", alphas.device.type, alphas, steps)(alphas, steps, method, *options)
 
 
 def _fake(alphas: Tensor, steps: int, method: int, value: float, logits: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,9 +62,13 @@ def _fake(alphas: Tensor, steps: int, method: int, value: float, logits: bool) -
     return keep, table, alphas.new_empty(cells, dtype=torch.int32)
 
 
+def _cuda_takes(alphas: Tensor, steps: int, *_: Any) -> bool:
+    return steps <= 128  # kMaxSteps of csrc/cuda
+
+
 def _register() -> None:
     schema.define_all()
-    dispatch.register_all("threshold", "threshold", "threshold")
+    dispatch.register_all("threshold", "threshold", "threshold", cuda_takes=_cuda_takes)
     torch.library.impl("ddarts::threshold", "default", _forward)
     torch.library.register_fake("ddarts::threshold", _fake)
 

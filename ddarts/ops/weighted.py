@@ -86,13 +86,13 @@ def _promote(tensors: list[Tensor], weights: Tensor) -> tuple[list[Tensor], Tens
 
 def _forward(inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     check(inputs, weights, *options[:5])
-    return dispatch.pick("mixed_sum", inputs[0].device.type)(inputs, weights, *options)
+    return dispatch.pick("mixed_sum", inputs[0].device.type, inputs, weights)(inputs, weights, *options)
 
 
 def _backward(grad: Tensor, inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[list[Tensor], Tensor]:
     check(inputs, weights, *options[:5])
     check_like(inputs[0], grad, "grad")
-    return dispatch.pick("mixed_sum_backward", grad.device.type)(grad, inputs, weights, *options)
+    return dispatch.pick("mixed_sum_backward", grad.device.type, grad, inputs, weights)(grad, inputs, weights, *options)
 
 
 def _forward_fake(
@@ -203,10 +203,16 @@ def _backward_autograd(
         return torch.ops.ddarts.mixed_sum_backward.default(grad, inputs, weights, *options)
 
 
+def _cuda_takes(inputs: Sequence[Tensor], weights: Tensor, *_: Any) -> bool:
+    return len(inputs) <= 128 and weights.shape[0] <= 1024  # kMaxInputs and kMaxTerms of csrc/cuda
+
+
 def _register() -> None:
     schema.define_all()
-    dispatch.register_all("mixed_sum", "mixed_sum", "forward")
-    dispatch.register_all("mixed_sum_backward", "mixed_sum", "backward")
+    dispatch.register_all("mixed_sum", "mixed_sum", "forward", cuda_takes=_cuda_takes)
+    dispatch.register_all(
+        "mixed_sum_backward", "mixed_sum", "backward", cuda_takes=lambda grad, *rest: _cuda_takes(*rest)
+    )
     torch.library.impl("ddarts::mixed_sum", "default", _forward)
     torch.library.impl("ddarts::mixed_sum_backward", "default", _backward)
     torch.library.register_fake("ddarts::mixed_sum", _forward_fake)
