@@ -13,7 +13,7 @@ from ddarts_kernels.mixed_sum.reference import Norm
 from torch import Tensor
 
 from ddarts.ops import dispatch, flops, schema
-from ddarts.ops.weighted_checks import check, check_like, weight_dtypes
+from ddarts.ops.weighted_checks import check, check_like, check_types, weight_dtypes
 
 Statistics = tuple[Tensor, Tensor]
 
@@ -56,12 +56,15 @@ def mixed_sum_with_statistics(
     not left out: 0 * inf is NaN.
 
     Under autocast, inputs of different floating types are promoted to the widest, as torch.stack does there.
-    Raises ValueError that names what does not fit.
+    Forward-mode differentiation (torch.func.jvp, forward_ad) and a second derivative are not supported.
+    Raises ValueError that names what does not fit, TypeError where something is no tensor.
     """
-    tensors, weights = list(inputs), weights.reshape(-1)
-    if tensors and torch.is_autocast_enabled(tensors[0].device.type):
+    tensors = list(inputs)
+    check_types(tensors, weights, statistics, keep, eps)
+    weights = weights.reshape(-1)
+    if tensors and _autocast(tensors[0].device.type):
         tensors, weights = _promote(tensors, weights)
-    mean, rstd = statistics or (None, None)
+    mean, rstd = (None, None) if statistics is None else statistics
     return torch.ops.ddarts.mixed_sum.default(
         tensors,
         weights,
@@ -73,6 +76,10 @@ def mixed_sum_with_statistics(
         logits,
         eps,
     )
+
+
+def _autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)  # meta has none
 
 
 def _promote(tensors: list[Tensor], weights: Tensor) -> tuple[list[Tensor], Tensor]:
