@@ -151,7 +151,7 @@ class _MixedSum(torch.autograd.Function):
             output = torch.ops.ddarts.mixed_sum.default(list(inputs), weights, *options)
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.count, ctx.terms = len(inputs), (source, norm, logits)
+        ctx.count, ctx.terms, ctx.layout = len(inputs), (source, norm, logits), layout_of(inputs[0])
         if mean is None and output[1].dim() == 2:
             mean, rstd = output[1:]
         # Only the gradients of the weights and of batch statistics read the inputs: else they need not be kept alive.
@@ -167,7 +167,9 @@ class _MixedSum(torch.autograd.Function):
         source, norm, logits = ctx.terms
         need_weights, *flags = ctx.needs_input_grad[1:]
         wanted = [u for u, want in enumerate(flags) if want]
-        stand_in = inputs or [grad] * ctx.count  # right in number, shape and dtype; the values are not read
+        if not inputs and layout_of(grad) != ctx.layout:
+            grad = grad.contiguous(memory_format=ctx.layout)
+        stand_in = inputs or [grad] * ctx.count  # right in number, shape, dtype and layout; the values are not read
         found, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(
             grad, stand_in, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights
         )

@@ -120,6 +120,24 @@ def test_inputs_are_not_kept_alive_for_their_own_gradient() -> None:
     assert sum(t is not None and t.dim() == 4 for t in out.grad_fn.saved_tensors) == 3
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("of_grad", ["contiguous", "channels_last", "expanded"])
+@pytest.mark.parametrize("of_weights", [False, True], ids=["inputs dropped", "inputs saved"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_have_the_layout_of_the_first_input(
+    backend: str, of_weights: bool, of_grad: str, layout: str
+) -> None:
+    inputs, weights = case(layout=layout)
+    with run_on(backend) as device:
+        leaves = [x.detach().to(device).requires_grad_() for x in inputs]
+        out = ddarts.ops.mixed_sum(leaves, weights.detach().to(device).requires_grad_(of_weights))
+        grad = LAYOUTS[of_grad](SHAPE, normal(torch.float32, 60)).to(device)
+        found = torch.autograd.grad(out, leaves, grad)
+    for value, x, w in zip(found, leaves, weights.tolist(), strict=True):
+        assert value.stride() == x.stride() == out.stride()
+        torch.testing.assert_close(value, w * grad)
+
+
 def test_one_tensor_given_twice_gets_both_gradients() -> None:
     x, weights = normal(torch.float64, 1)(SHAPE).requires_grad_(), torch.tensor([2.0, 3.0], dtype=torch.float64)
     ddarts.ops.mixed_sum([x, x], weights).sum().backward()
