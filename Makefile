@@ -2,7 +2,8 @@
 # make test    set up, then the tests (make test-all: also the slow ones)
 # make gpu-check   build, test and measure what a GPU adds, within ten minutes; with SYSTEM=1 in $(PYTHON) as it is,
 #                  without the set-up
-# make gpu-kernels   compile every GPU kernel ahead of time (no GPU needed); fails where registers spill
+# make gpu-kernels   compile every GPU kernel ahead of time (no GPU needed); fails where registers spill. What is not
+#                    installed is left out, unless GPU_KERNELS_FLAGS="--require triton,cuda" names it
 # make lint    formatting, style, types, imports      make format   puts the formatting right
 #
 # Everything lives in $(VENV), made on first use. Variables: PYTHON (3.11 or newer), VENV, PIP_FLAGS (more options for
@@ -12,6 +13,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 PYTEST_FLAGS ?= -n auto --maxprocesses 4
+GPU_KERNELS_FLAGS ?=
 
 BIN := $(abspath $(VENV))/bin
 RUN := env -u PYTHONPATH PATH="$(BIN):$(PATH)" OMP_NUM_THREADS=1
@@ -64,7 +66,7 @@ format: $(DEV_STAMP)
 	$(RUN) clang-format -i $(CXX_FILES)
 
 gpu-kernels: $(STAMP)
-	$(RUN) python benchmarks/gpu_resources.py
+	$(RUN) python benchmarks/gpu_resources.py $(GPU_KERNELS_FLAGS)
 
 # SYSTEM=1: with the torch that $(PYTHON) has, nothing installed, no network.
 gpu-check: $(if $(SYSTEM),,$(STAMP))

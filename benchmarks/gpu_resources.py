@@ -1,10 +1,11 @@
 """Registers, shared memory and spills of every GPU kernel, compiled ahead of time: no GPU is needed.
 
-    python benchmarks/gpu_resources.py [--json FILE]
+    python benchmarks/gpu_resources.py [--require triton,cuda] [--json FILE]
 
 Triton kernels are compiled as the functions of the backend launch them, for representative calls (`ahead_of_time` in
 ddarts_kernels.<op>.triton_impl); csrc/cuda/*.cu with the flags of the build, where nvcc is found. Both for sm_80, sm_90
-and sm_100. What cannot be compiled here is said in a line "left out: ...". The exit code is 1 where anything spills.
+and sm_100. What cannot be compiled here is said in a line "left out: ...". The exit code is 1 where anything spills,
+where what --require names is left out, and where nothing was compiled at all.
 """
 
 import argparse
@@ -41,24 +42,40 @@ def main(arguments: list[str] | None = None) -> int:
     """Compiles, prints the table; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table there")
+    parser.add_argument(
+        "--require",
+        type=_backends,
+        default=[],
+        metavar="BACKENDS",
+        help="triton, cuda or both, with a comma: must compile",
+    )
     options = parser.parse_args(arguments)
     found: list[Resources] = []
-    left_out = []
-    for compile_all in (triton_kernels, cuda_kernels):
+    left_out: dict[str, str] = {}
+    for backend, compile_all in (("triton", triton_kernels), ("cuda", cuda_kernels)):
         try:
             found += compile_all()
         except NotHereError as reason:
-            left_out.append(str(reason))
+            left_out[backend] = str(reason)
     print("\n".join(table(found)))
-    for reason in left_out:
+    for reason in left_out.values():
         print(f"left out: {reason}")
     if options.json is not None:
-        content = {"kernels": [kernel._asdict() for kernel in found], "left_out": left_out}
+        content = {"kernels": [kernel._asdict() for kernel in found], "left_out": list(left_out.values())}
         options.json.write_text(json.dumps(content, indent=1) + "\n")
-    complaints = spills(found)
+    complaints = spills(found) + [f"--require {name}: {left_out[name]}" for name in options.require if name in left_out]
+    if not found:
+        complaints.append("no kernel was compiled")
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     return 1 if complaints else 0
+
+
+def _backends(text: str) -> list[str]:
+    names = text.split(",")
+    if not set(names) <= {"triton", "cuda"}:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are triton, cuda and triton,cuda")
+    return names
 
 
 class NotHereError(Exception):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ddarts.config import BenchConfig
+from ddarts.ops.dispatch import backend_choice
 from ddarts.runtime.device import pick_device
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.files import atomic_write_bytes, plain
@@ -24,6 +25,7 @@ def bench(options: BenchConfig) -> dict[str, Any]:
     median ratio fell below that of the file to compare with (after everything is written)."""
     name = str(options.subject)
     measure = subject(name)
+    backend_choice()  # a wrong DDARTS_BACKEND is refused as everywhere, though every contestant has its own backend
     device = pick_device(options.device)
     before = compare.load(options.compare, name, device.type) if options.compare else None
     folder = _folder(options.output)

@@ -102,7 +102,8 @@ int32_t parse_cell(const Task& task, const double* values, bool* keep, int32_t* 
   return cell.count;
 }
 
-// Mixing weights in float64, NaN lowest. torch's own sigma: a weight equal to the threshold must be so everywhere.
+// Mixing weights in float64, NaN lowest. torch's own sigma: a weight is the number that the caller sees. (The GPU
+// kernels write out 1 / (1 + exp(-x)), which may differ in the last bit.)
 std::vector<double> mixing_weights(const Tensor& alphas, bool logits) {
   Tensor wide = torch::stable::to(alphas, ScalarType::Double);
   if (logits) {

@@ -116,7 +116,7 @@ struct Arguments {
   void check_inputs() const {
     check(!inputs.empty(), "mixed_sum: inputs is an empty list");
     check(count() <= kMaxInputs, "mixed_sum: inputs has ", count(), " tensors; the cuda backend takes at most ",
-          kMaxInputs, " (backend reference takes any number)");
+          kMaxInputs, " (use triton or reference)");
     check_float(first(), "mixed_sum", "inputs");
     for (const Tensor& x : inputs) check_like(first(), x, "a tensor of inputs");
   }
@@ -124,7 +124,7 @@ struct Arguments {
   void check_terms() const {
     const auto terms = static_cast<int64_t>(source.size());
     check(terms <= kMaxTerms, "mixed_sum: weights has ", terms, " terms; the cuda backend takes at most ", kMaxTerms,
-          " (backend reference takes any number)");
+          " (use triton or reference)");
     check_device(first(), weights, "mixed_sum", "weights");
     check(weights.dim() == 1 && weights.size(0) == terms, "mixed_sum: weights must be [", terms, "]");
     check(weights.scalar_type() == type() || weights.scalar_type() == wide(), "mixed_sum: weights is ",

@@ -147,7 +147,8 @@ std::tuple<Tensor, Tensor, Tensor> threshold(Tensor alphas, int64_t steps, int64
                                              bool logits) {
   check_float(alphas, "threshold", "alphas");
   check(method >= kDarts && method <= kComplete, "threshold: method is ", method, "; allowed are 0 to 3");
-  check(steps >= 1 && steps <= kMaxSteps, "threshold: steps is ", steps, "; the cuda backend takes 1 to ", kMaxSteps);
+  check(steps >= 1 && steps <= kMaxSteps, "threshold: steps is ", steps, "; the cuda backend takes 1 to ", kMaxSteps,
+        " (use triton or reference)");
   const int64_t edges = steps * (steps + 3) / 2;
   check(alphas.dim() == 3 && alphas.size(1) == edges && alphas.size(2) >= 1, "threshold: alphas must be [cells, ",
         edges, ", operations]");

@@ -12,11 +12,13 @@ _LIBRARIES = ("torch", "torchvision", "numpy", "triton", "deepspeed", "nvidia-da
 
 
 def info(_options: InfoConfig) -> dict[str, Any]:
-    """Versions, devices, the build record of the compiled libraries, and one row for every operator and backend."""
+    """Versions, devices, the build record of the compiled libraries, the backend that applies, and one row for every
+    operator and backend."""
     return {
         "versions": {"ddarts": __version__, "python": platform.python_version(), **_versions()},
         "devices": _devices(),
         "build": _build(),
+        "backend": _backend(),
         "operators": _operators(),
     }
 
@@ -53,6 +55,17 @@ def _build() -> dict[str, Any]:
     if found.problem:
         return {"problem": found.problem, **files, **found.record}
     return {"file": str(found.path), **files, **found.record, "cpu capability": found.capability}
+
+
+def _backend() -> dict[str, str]:
+    """What applies without --backend, or why it cannot."""
+    from ddarts.ops.dispatch import VARIABLE, backend_choice
+    from ddarts.runtime.errors import UsageError
+
+    try:
+        return {"chosen": backend_choice()}
+    except UsageError as error:  # of a wrong DDARTS_BACKEND: here the user looks for the reason
+        return {"chosen": os.environ[VARIABLE], "problem": str(error)}
 
 
 def _operators() -> list[dict[str, Any]]:

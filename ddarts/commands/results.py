@@ -48,9 +48,8 @@ def architectures(result: Result, options: Any) -> str:
 def information(result: Result, _options: Any) -> str:
     """Versions and devices as lines, then the operators as a table."""
     rows = result["operators"]
-    blocks = [
-        f"{title}\n{_indented(pairs(result[title]))}" for title in ("versions", "devices", "build") if result[title]
-    ]
+    titles = ("versions", "devices", "build", "backend")
+    blocks = [f"{title}\n{_indented(pairs(result[title]))}" for title in titles if result[title]]
     if rows:
         blocks.append(table(tuple(rows[0]), [tuple(_text(value) for value in row.values()) for row in rows]))
     return "\n".join(blocks)

@@ -36,10 +36,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Implementation:
-    """A function with the operator's signature, and the device types it takes (None: any)."""
+    """A function with the operator's signature, the device types it takes, and whether `auto` may give it these
+    arguments (None: any)."""
 
     function: Callable[..., Any]
     devices: tuple[str, ...] | None = None
+    takes: Callable[..., bool] | None = None
 
 
 _implementations: dict[str, dict[str, Implementation]] = {}
@@ -47,19 +49,28 @@ _chosen: str | None = None  # None: what DDARTS_BACKEND says, else auto
 _announced: set[tuple[str, str]] = set()
 
 
-def register(op: str, backend: str, function: Callable[..., Any], devices: tuple[str, ...] | None = None) -> None:
+def register(
+    op: str,
+    backend: str,
+    function: Callable[..., Any],
+    devices: tuple[str, ...] | None = None,
+    takes: Callable[..., bool] | None = None,
+) -> None:
     """Adds an implementation of `op`."""
-    _implementations.setdefault(op, {})[backend] = Implementation(function, devices)
+    _implementations.setdefault(op, {})[backend] = Implementation(function, devices, takes)
 
 
-def register_all(op: str, home: str, function: str, *, gpu: bool = True) -> None:
+def register_all(
+    op: str, home: str, function: str, *, gpu: bool = True, cuda_takes: Callable[..., bool] | None = None
+) -> None:
     """Adds every implementation of `op`: `function` of ddarts_kernels.<home>.reference and of .triton_impl (imported
-    when it first runs), and the operators of the same name in the compiled libraries. gpu: there are GPU kernels."""
+    when it first runs), and the operators of the same name in the compiled libraries. gpu: there are GPU kernels;
+    cuda_takes: whether these arguments are within the limits of the CUDA kernels."""
     register(op, "reference", getattr(importlib.import_module(f"ddarts_kernels.{home}.reference"), function))
     register(op, "cpp", getattr(torch.ops.ddarts_cpp, op).default, ("cpu",))
     if gpu:
         register(op, "triton", _late(f"ddarts_kernels.{home}.triton_impl", function), ("cpu", "cuda"))
-        register(op, "cuda", getattr(torch.ops.ddarts_cuda, op).default, ("cuda",))
+        register(op, "cuda", getattr(torch.ops.ddarts_cuda, op).default, ("cuda",), cuda_takes)
 
 
 def _late(module: str, function: str) -> Callable[..., Any]:
@@ -138,8 +149,8 @@ def backend_choice() -> str:
     return _check_environment()
 
 
-def pick(op: str, device: str) -> Callable[..., Any]:
-    """The function that runs `op` on tensors of a device type."""
+def pick(op: str, device: str, *arguments: Any) -> Callable[..., Any]:
+    """The function that runs `op` on tensors of a device type, with `arguments`."""
     choice = backend_choice()
     known = _implementations[op]
     if choice != "auto":
@@ -154,6 +165,8 @@ def pick(op: str, device: str) -> Callable[..., Any]:
         if found is None or (found.devices is not None and device not in found.devices):
             continue
         if (backend == "triton" and device == "cpu") or problem(backend):  # Triton's interpreter is for tests
+            continue
+        if found.takes is not None and not found.takes(*arguments):
             continue
         _announce(backend, device)
         return found.function

@@ -34,7 +34,7 @@ OPERATORS = {
 
 def run(op: str, device: torch.device, *arguments: Any) -> Any:
     """The chosen implementation itself: without checks, and without the way through torch.library."""
-    return dispatch.pick(op, device.type)(*arguments)
+    return dispatch.pick(op, device.type, *arguments)(*arguments)
 
 
 def _stage(x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], *rest: Any) -> tuple[Any, ...]:

@@ -29,8 +29,11 @@ def threshold(
     Returns keep, bool [S, E, K]; table, int32 [S, R, 3]: a row (node, source, operation) for every operation that
     stays, in the order of the genotype, -1 after the last; counts, int32 [S]: rows in use. Ties: the first operation
     is an edge's best, edges of equal best operation keep their order, of equal operations threshold_edge takes the
-    later ones. A NaN is below every number. No gradients. Raises ValueError that names what does not fit.
+    later ones. A NaN is below every number. With logits=True, σ may differ in the last bit of float64 between backends.
+    No gradients. Raises ValueError, or TypeError for what is no tensor, that names what does not fit.
     """
+    if not isinstance(alphas, Tensor):
+        raise TypeError(f"threshold: alphas is {type(alphas).__name__}; it must be a torch.Tensor")
     if method not in METHODS:
         raise ValueError(f"threshold: method is {method!r}; allowed are {', '.join(METHODS)}")
     return torch.ops.ddarts.threshold.default(alphas.detach(), steps, METHODS.index(method), value, logits)
@@ -48,7 +51,7 @@ def _check(alphas: Tensor, steps: int, method: int) -> None:
 
 def _forward(alphas: Tensor, steps: int, method: int, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     _check(alphas, steps, method)
-    return dispatch.pick("threshold", alphas.device.type)(alphas, steps, method, *options)
+    return dispatch.pick("threshold", alphas.device.type, alphas, steps)(alphas, steps, method, *options)
 
 
 def _fake(alphas: Tensor, steps: int, method: int, value: float, logits: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,9 +62,13 @@ def _fake(alphas: Tensor, steps: int, method: int, value: float, logits: bool) -
     return keep, table, alphas.new_empty(cells, dtype=torch.int32)
 
 
+def _cuda_takes(alphas: Tensor, steps: int, *_: Any) -> bool:
+    return steps <= 128  # kMaxSteps of csrc/cuda
+
+
 def _register() -> None:
     schema.define_all()
-    dispatch.register_all("threshold", "threshold", "threshold")
+    dispatch.register_all("threshold", "threshold", "threshold", cuda_takes=_cuda_takes)
     torch.library.impl("ddarts::threshold", "default", _forward)
     torch.library.register_fake("ddarts::threshold", _fake)
 

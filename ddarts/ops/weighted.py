@@ -13,7 +13,7 @@ from ddarts_kernels.mixed_sum.reference import Norm
 from torch import Tensor
 
 from ddarts.ops import dispatch, flops, schema
-from ddarts.ops.weighted_checks import check, check_like, weight_dtypes
+from ddarts.ops.weighted_checks import check, check_like, check_types, weight_dtypes
 
 Statistics = tuple[Tensor, Tensor]
 
@@ -61,12 +61,15 @@ def mixed_sum_with_statistics(
     not left out: 0 * inf is NaN.
 
     Under autocast, inputs of different floating types are promoted to the widest, as torch.stack does there.
-    Raises ValueError that names what does not fit.
+    Forward-mode differentiation (torch.func.jvp, forward_ad) and a second derivative are not supported.
+    Raises ValueError that names what does not fit, TypeError where something is no tensor.
     """
-    tensors, weights = list(inputs), weights.reshape(-1)
+    tensors = list(inputs)
+    check_types(tensors, weights, statistics, keep, eps)
+    weights = weights.reshape(-1)
     if tensors and under_autocast(tensors[0].device):
         tensors, weights = _promote(tensors, weights)
-    mean, rstd = statistics or (None, None)
+    mean, rstd = (None, None) if statistics is None else statistics
     return torch.ops.ddarts.mixed_sum.default(
         tensors,
         weights,
@@ -91,13 +94,13 @@ def _promote(tensors: list[Tensor], weights: Tensor) -> tuple[list[Tensor], Tens
 
 def _forward(inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     check(inputs, weights, *options[:5])
-    return dispatch.pick("mixed_sum", inputs[0].device.type)(inputs, weights, *options)
+    return dispatch.pick("mixed_sum", inputs[0].device.type, inputs, weights)(inputs, weights, *options)
 
 
 def _backward(grad: Tensor, inputs: list[Tensor], weights: Tensor, *options: Any) -> tuple[list[Tensor], Tensor]:
     check(inputs, weights, *options[:5])
     check_like(inputs[0], grad, "grad")
-    return dispatch.pick("mixed_sum_backward", grad.device.type)(grad, inputs, weights, *options)
+    return dispatch.pick("mixed_sum_backward", grad.device.type, grad, inputs, weights)(grad, inputs, weights, *options)
 
 
 def _forward_fake(
@@ -149,7 +152,7 @@ class _MixedSum(torch.autograd.Function):
             output = torch.ops.ddarts.mixed_sum.default(list(inputs), weights, *options)
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
-        ctx.count, ctx.terms = len(inputs), (source, norm, logits)
+        ctx.count, ctx.terms, ctx.layout = len(inputs), (source, norm, logits), layout_of(inputs[0])
         if mean is None and output[1].dim() == 2:
             mean, rstd = output[1:]
         # Only the gradients of the weights and of batch statistics read the inputs: else they need not be kept alive.
@@ -165,7 +168,9 @@ class _MixedSum(torch.autograd.Function):
         source, norm, logits = ctx.terms
         need_weights, *flags = ctx.needs_input_grad[1:]
         wanted = [u for u, want in enumerate(flags) if want]
-        stand_in = inputs or [grad] * ctx.count  # right in number, shape and dtype; the values are not read
+        if not inputs and layout_of(grad) != ctx.layout:
+            grad = grad.contiguous(memory_format=ctx.layout)
+        stand_in = inputs or [grad] * ctx.count  # right in number, shape, dtype and layout; the values are not read
         found, grad_weights = torch.ops.ddarts.mixed_sum_backward.default(
             grad, stand_in, weights, source, norm, mean, rstd, keep, logits, wanted, need_weights
         )
@@ -208,10 +213,16 @@ def _backward_autograd(
         return torch.ops.ddarts.mixed_sum_backward.default(grad, inputs, weights, *options)
 
 
+def _cuda_takes(inputs: Sequence[Tensor], weights: Tensor, *_: Any) -> bool:
+    return len(inputs) <= 128 and weights.shape[0] <= 1024  # kMaxInputs and kMaxTerms of csrc/cuda
+
+
 def _register() -> None:
     schema.define_all()
-    dispatch.register_all("mixed_sum", "mixed_sum", "forward")
-    dispatch.register_all("mixed_sum_backward", "mixed_sum", "backward")
+    dispatch.register_all("mixed_sum", "mixed_sum", "forward", cuda_takes=_cuda_takes)
+    dispatch.register_all(
+        "mixed_sum_backward", "mixed_sum", "backward", cuda_takes=lambda grad, *rest: _cuda_takes(*rest)
+    )
     torch.library.impl("ddarts::mixed_sum", "default", _forward)
     torch.library.impl("ddarts::mixed_sum_backward", "default", _backward)
     torch.library.register_fake("ddarts::mixed_sum", _forward_fake)

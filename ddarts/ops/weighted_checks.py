@@ -1,6 +1,9 @@
 """What mixed_sum refuses, in one line that names the argument. Run by every backend and by the fake kernels."""
 
+import math
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from ddarts_kernels.layout import accumulation_dtype
@@ -94,3 +97,26 @@ def _check_norm(first: Tensor, norm: Sequence[int], mean: Tensor | None, rstd: T
         _check_device(first, x, name)
         if x.shape != shape or x.dtype != dtype:
             raise ValueError(f"mixed_sum: {name} is {x.dtype} {list(x.shape)}; it must be {dtype} {list(shape)}")
+
+
+def check_types(inputs: Sequence[Any], weights: Any, statistics: Any, keep: Any, eps: Any) -> None:
+    """TypeError names what is no tensor; ValueError what is no pair, or no number for eps. They would otherwise fail
+    before the operator runs, which checks the rest."""
+    for i, x in enumerate(inputs):
+        _check_tensor(f"inputs[{i}]", x)
+    _check_tensor("weights", weights)
+    if keep is not None:
+        _check_tensor("keep", keep)
+    if statistics is not None:
+        if not isinstance(statistics, (tuple, list)) or len(statistics) != 2:
+            raise ValueError("mixed_sum: statistics must be a pair of tensors, (mean, rstd)")
+        for name, x in zip(("mean", "rstd"), statistics, strict=True):
+            if x is not None:
+                _check_tensor(name, x)
+    if not isinstance(eps, numbers.Real) or not 0 <= float(eps) < math.inf:
+        raise ValueError(f"mixed_sum: eps is {eps}; it must be a finite number, at least 0")
+
+
+def _check_tensor(name: str, x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"mixed_sum: {name} is {type(x).__name__}; it must be a torch.Tensor")

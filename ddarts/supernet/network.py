@@ -40,6 +40,8 @@ class SearchNetwork(nn.Module):
         execution: str = "reference",
     ) -> None:
         super().__init__()
+        if execution not in EXECUTIONS:
+            raise ValueError(f"SearchNetwork: execution is {execution!r}; allowed are {', '.join(EXECUTIONS)}")
         self.execution = execution
         self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
         width = STEM_MULTIPLIER * init_channels

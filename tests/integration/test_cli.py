@@ -216,6 +216,17 @@ def test_info_says_what_is_there_and_why_the_rest_is_not(capsys):
     assert all(op in text and backend in text for op, backend in rows)
 
 
+def test_info_shows_what_is_wrong_with_the_environment(capsys, monkeypatch):
+    monkeypatch.setenv("DDARTS_BACKEND", "reference")
+    assert main(["info"]) == 0
+    assert "backend\n  chosen  reference\n" in capsys.readouterr().out
+    monkeypatch.setenv("DDARTS_BACKEND", "foo")
+    assert main(["info"]) == 0
+    assert "DDARTS_BACKEND foo: unknown: allowed are auto, reference, cpp, cuda, triton\n" in capsys.readouterr().out
+    assert main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["backend"]["chosen"] == "foo"
+
+
 def test_cost_counts_the_network_of_the_article(capsys):
     arch = "D-DARTS_threshold_edge_abl0.5_fair7_cifar100_0.85_50"
     words = ["cost", "--arch", arch, "--layers", "14", "--init_channels", "36", "--dataset", "cifar10"]

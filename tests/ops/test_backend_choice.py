@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import ddarts
 import ddarts.ops
@@ -37,6 +38,45 @@ def test_auto_leaves_the_environment_its_say(monkeypatch: pytest.MonkeyPatch) ->
             assert dispatch.backend_choice() == "reference"
         assert dispatch.backend_choice() == "cpp"
     assert dispatch.backend_choice() == "reference"
+
+
+def test_auto_leaves_out_what_does_not_take_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made-up fastest backend with a limit: auto goes on to the next one, an explicit choice does not."""
+    ran = []
+    small = dispatch.Implementation(lambda x: ran.append("cuda"), ("cpu",), lambda x: len(x) <= 2)
+    known = {"cuda": small, "reference": dispatch.Implementation(lambda x: ran.append("reference"))}
+    monkeypatch.setitem(dispatch._implementations, "made_up", known)
+    monkeypatch.setattr(dispatch, "problem", lambda backend: None)
+    for x in ([1, 2], [1, 2, 3]):
+        dispatch.pick("made_up", "cpu", x)(x)
+    assert ran == ["cuda", "reference"]
+    with ddarts.ops.use_backend("cuda"):
+        assert dispatch.pick("made_up", "cpu", [1, 2, 3]) is small.function
+
+
+def test_auto_passes_the_arguments_of_every_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of the CUDA kernels, with the CPU taken for a GPU."""
+    ran = []
+    for op, registered in dispatch._implementations.items():
+        if "cuda" in registered:
+            spy = dispatch.Implementation(lambda *_, op=op: ran.append(op), ("cpu",), registered["cuda"].takes)
+            monkeypatch.setitem(registered, "cuda", spy)
+    x, weights = torch.ones(2, requires_grad=True), torch.ones(129, requires_grad=True)
+    problem = dispatch.problem
+    monkeypatch.setattr(dispatch, "problem", lambda name: None if name == "cuda" else problem(name))
+    ddarts.ops.mixed_sum([x] * 129, weights).sum().backward()
+    assert torch.equal(weights.grad, torch.full((129,), 2.0))
+    many = torch.ones(1025)
+    assert float(ddarts.ops.mixed_sum([x.detach()], many, source=[0] * 1025)[0]) == 1025
+    assert ddarts.ops.threshold(torch.ones(1, 129 * 66, 1), 129)[0].shape == (1, 129 * 66, 1)
+    assert not ran
+    for op, arguments in {
+        "mixed_sum": ([x] * 128, torch.ones(1024)),
+        "mixed_sum_backward": (x, [x] * 128, torch.ones(1024)),
+        "threshold": (torch.ones(1, 128 * 131 // 2, 1), 128),
+    }.items():
+        dispatch.pick(op, "cpu", *arguments)(*arguments)
+    assert ran == ["mixed_sum", "mixed_sum_backward", "threshold"]
 
 
 @pytest.mark.parametrize(("option", "expected"), [("auto", "reference"), ("cpp", "cpp")])

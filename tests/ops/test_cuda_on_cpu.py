@@ -140,11 +140,11 @@ def test_limits_and_misfits_are_named() -> None:
     x = torch.ones(2, 3)
     options = (None, None, None, False, 1e-5)
     with emulated():
-        with pytest.raises(RuntimeError, match="inputs has 129 tensors; the cuda backend takes at most 128"):
+        with pytest.raises(RuntimeError, match=r"inputs has 129 tensors; .* at most 128 \(use triton or reference\)"):
             ops.mixed_sum([x] * 129, torch.ones(129))
-        with pytest.raises(RuntimeError, match="weights has 1025 terms; the cuda backend takes at most 1024"):
+        with pytest.raises(RuntimeError, match=r"weights has 1025 terms; .* at most 1024 \(use triton or reference\)"):
             ops.mixed_sum([x], torch.ones(1025), source=[0] * 1025)
-        with pytest.raises(RuntimeError, match="steps is 129; the cuda backend takes 1 to 128"):
+        with pytest.raises(RuntimeError, match=r"steps is 129; .* 1 to 128 \(use triton or reference\)"):
             ops.threshold(torch.ones(1, 129 * 66, 1), 129)
         with pytest.raises(RuntimeError, match="a tensor of inputs and .* differ in shape"):
             KERNELS.mixed_sum([x, torch.ones(3)], torch.ones(2), [0, 1], [0, 0], *options)

@@ -63,6 +63,37 @@ def test_spills_fail(
         assert code == 0 and not printed.err
 
 
+@pytest.mark.parametrize(
+    ("words", "kernels", "says"),
+    [
+        ([], [TIDY], ""),
+        (["--require", "triton"], [TIDY], ""),
+        (["--require", "triton,cuda"], [TIDY], "--require cuda: CUDA kernels: nvcc is not found\n"),
+        ([], [], "no kernel was compiled\n"),
+    ],
+)
+def test_what_is_required_must_compile_and_something_always(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    kernels: list[Resources],
+    says: str,
+) -> None:
+    def nothing() -> list[Resources]:
+        raise gpu_resources.NotHereError("CUDA kernels: nvcc is not found")
+
+    monkeypatch.setattr(gpu_resources, "triton_kernels", lambda: kernels)
+    monkeypatch.setattr(gpu_resources, "cuda_kernels", nothing)
+    assert gpu_resources.main(words) == bool(says)
+    assert capsys.readouterr().err == says
+
+
+def test_an_unknown_requirement_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        gpu_resources.main(["--require", "tritn"])
+    assert "tritn: allowed are triton, cuda and triton,cuda" in capsys.readouterr().err
+
+
 def test_says_that_triton_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "1")  # given back afterwards: the function takes it away
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

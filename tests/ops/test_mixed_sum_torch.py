@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy
 import pytest
 import torch
 from torch import Tensor
@@ -121,6 +122,24 @@ def test_inputs_are_not_kept_alive_for_their_own_gradient() -> None:
     assert sum(t is not None and t.dim() == 4 for t in out.grad_fn.saved_tensors) == 3
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("of_grad", ["contiguous", "channels_last", "expanded"])
+@pytest.mark.parametrize("of_weights", [False, True], ids=["inputs dropped", "inputs saved"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_have_the_layout_of_the_first_input(
+    backend: str, of_weights: bool, of_grad: str, layout: str
+) -> None:
+    inputs, weights = case(layout=layout)
+    with run_on(backend) as device:
+        leaves = [x.detach().to(device).requires_grad_() for x in inputs]
+        out = ddarts.ops.mixed_sum(leaves, weights.detach().to(device).requires_grad_(of_weights))
+        grad = LAYOUTS[of_grad](SHAPE, normal(torch.float32, 60)).to(device)
+        found = torch.autograd.grad(out, leaves, grad)
+    for value, x, w in zip(found, leaves, weights.tolist(), strict=True):
+        assert value.stride() == x.stride() == out.stride()
+        torch.testing.assert_close(value, w * grad)
+
+
 def test_one_tensor_given_twice_gets_both_gradients() -> None:
     x, weights = normal(torch.float64, 1)(SHAPE).requires_grad_(), torch.tensor([2.0, 3.0], dtype=torch.float64)
     ddarts.ops.mixed_sum([x, x], weights).sum().backward()
@@ -176,11 +195,42 @@ def test_errors_name_what_does_not_fit(backend: str, inputs: list[Tensor], weigh
         ({"statistics": (torch.ones(2, 3), torch.ones(2, 3).double())}, "rstd is torch.float64 .* must be torch.float"),
         ({"keep": torch.ones(2)}, r"keep is torch.float32 \[2\]; it must be torch.bool \[2\]"),
         ({"keep": torch.ones(3).bool()}, r"keep is torch.bool \[3\]"),
+        ({"statistics": (torch.ones(2, 3),)}, r"statistics must be a pair of tensors, \(mean, rstd\)"),
+        ({"statistics": torch.ones(2, 3)}, r"statistics must be a pair of tensors, \(mean, rstd\)"),
+        ({"statistics": ()}, r"statistics must be a pair of tensors, \(mean, rstd\)"),
+        ({"eps": -1e-5}, "eps is -1e-05; it must be a finite number, at least 0"),
+        ({"eps": float("nan")}, "eps is nan; it must be a finite number, at least 0"),
+        ({"eps": float("inf")}, "eps is inf; it must be a finite number, at least 0"),
+        ({"eps": "1"}, "eps is 1; it must be a finite number, at least 0"),
     ],
 )
 def test_errors_name_the_option(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ddarts.ops.mixed_sum([torch.ones(2, 3), torch.ones(2, 3)], torch.ones(2), **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"inputs": [torch.ones(2, 3), [1.0]]}, r"inputs\[1\] is list"),
+        ({"weights": [1.0, 2.0]}, "weights is list"),
+        ({"keep": [True, False]}, "keep is list"),
+        ({"statistics": (torch.ones(2, 3), [1.0])}, "rstd is list"),
+        ({"statistics": (numpy.ones((2, 3)), torch.ones(2, 3))}, "mean is ndarray"),
+    ],
+)
+def test_what_is_no_tensor_is_named(arguments: dict, message: str) -> None:
+    good = {"inputs": [torch.ones(2, 3), torch.ones(2, 3)], "weights": torch.ones(2)}
+    with pytest.raises(TypeError, match=f"^mixed_sum: {message}; it must be a torch.Tensor$"):
+        ddarts.ops.mixed_sum(**{**good, **arguments})
+
+
+def test_meta_tensors_give_meta_tensors() -> None:
+    x = torch.ones(2, 3, 4, device="meta", requires_grad=True)
+    out, mean, rstd = ddarts.ops.mixed_sum_with_statistics([x, x], torch.ones(2, device="meta"), norm=[1, 0])
+    assert out.is_meta and out.shape == x.shape and mean.shape == rstd.shape == (2, 3)
+    out.sum().backward()
+    assert x.grad is not None and x.grad.is_meta
 
 
 def test_normalisation_needs_channels() -> None:

@@ -147,3 +147,8 @@ def test_whole_numbers_are_refused() -> None:
 
 def test_the_methods_are_the_parsers() -> None:
     assert OPERATOR_METHODS == METHODS
+
+
+def test_what_is_no_tensor_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^threshold: alphas is ndarray; it must be a torch.Tensor$"):
+        ddarts.ops.threshold(np.ones((1, 2, 7)), 1)

@@ -41,6 +41,15 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_wrong_backend_in_the_environment_is_refused(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DDARTS_BACKEND", "foo")
+    assert main("bench kernels --quick".split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err == (
+        "ddarts: error: DDARTS_BACKEND foo: unknown: allowed are auto, reference, cpp, cuda, triton\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -107,3 +107,8 @@ def test_shared_sets_give_shared_rows_and_summed_gradients():
     weights.sum().backward()
     torch.testing.assert_close(alphas.logits.grad[0], 2 * once[0])
     assert alphas.positions(0) == (0, 2) and alphas.sets == 2
+
+
+def test_an_unknown_execution_names_the_allowed_ones():
+    with pytest.raises(ValueError, match="execution is 'foo'; allowed are reference, fused"):
+        SearchNetwork(DDARTS, num_classes=10, init_channels=2, layers=3, execution="foo")
