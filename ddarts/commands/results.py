@@ -58,14 +58,37 @@ def information(result: Result, _options: Any) -> str:
 
 def measured(result: Result, _options: Any) -> str:
     """The machine, what was measured, what was not, and where the files are."""
-    titles = ("operator", "case", "variant", "contestant", "ms", "times faster", "of a copy's bandwidth", "of its part")
-    blocks = [pairs(result["machine"]), table(titles, map(_measurement, result["results"]))]
-    blocks.append("ms and times faster (than eager torch, or numpy): min, median, max; of its part: the cost of what a")
-    blocks.append(
-        "mask keeps, as a part of the whole, divided by the part of the bytes that it keeps; 100 % is in proportion"
-    )
+    subjects = {"kernels": _kernels, "search": _iterations}
+    blocks = [pairs(result["machine"]), *subjects[result["subject"]](result)]
     blocks += [f"left out: {line}" for line in result["left_out"]]
     return "\n".join([*blocks, *result["figures"], result["path"]])
+
+
+def _kernels(result: Result) -> list[str]:
+    titles = ("operator", "case", "variant", "contestant", "ms", "times faster", "of a copy's bandwidth", "of its part")
+    return [
+        table(titles, map(_measurement, result["results"])),
+        "ms and times faster (than eager torch, or numpy): min, median, max; of its part: the cost of what a",
+        "mask keeps, as a part of the whole, divided by the part of the bytes that it keeps; 100 % is in proportion",
+    ]
+
+
+def _iterations(result: Result) -> list[str]:
+    rows = []
+    for case, found in result["cases"].items():
+        for name, seconds in found["seconds"].items():
+            ratio = found["ratios"].get(name)
+            faster = "{min:.1f} {median:.1f} {max:.1f}".format(**ratio) if ratio else ""
+            rows.append((case, name, "{min:.2f} {median:.2f} {max:.2f}".format(**seconds), faster))
+    memory = {name: f"{nbytes / 2**20:,.0f} MiB" for name, nbytes in result["peak_memory"].items()}
+    events = result["aten_events"]["measured"]
+    return [
+        table(("case", "contestant", "s an iteration", "times slower than ours"), rows),
+        "s and times slower: min, median, max",
+        table(("contestant", "peak memory"), memory.items()),
+        f"the published iteration takes {result['peak_memory_ratio']:.1f} times the memory of ours",
+        *([f"operators (aten) in a published iteration: {events:,}"] if events else []),
+    ]
 
 
 def _measurement(row: Result) -> tuple[str, ...]:
