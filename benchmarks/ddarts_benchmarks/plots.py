@@ -8,6 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ddarts_benchmarks.rows import Row
 
@@ -47,7 +48,8 @@ def draw_factors(summaries: Mapping[str, Mapping[str, Any]], _rows: Sequence[Row
         figure = Figure(figsize=(_WIDTH, _HEIGHT * len(summaries) + 1), layout="constrained")
         FigureCanvasAgg(figure)
         figure.suptitle(title, fontsize=9)
-        panels = figure.subplots(len(summaries), 1, squeeze=False, sharex=True)[:, 0]
+        lines = [len(summary["ratios"]) for summary in summaries.values()]
+        panels = figure.subplots(len(summaries), 1, squeeze=False, sharex=True, height_ratios=lines)[:, 0]
         for axes, (case, summary) in zip(panels, summaries.items(), strict=True):
             names, found = zip(*summary["ratios"].items(), strict=True)
             medians = [ratio["median"] for ratio in found]
@@ -60,6 +62,35 @@ def draw_factors(summaries: Mapping[str, Mapping[str, Any]], _rows: Sequence[Row
             axes.invert_yaxis()
             axes.set_title(case, fontsize=9, loc="left")
         panels[-1].set_xlabel("how many times faster ours is", fontsize=8)
+        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    return [str(path)]
+
+
+def draw_breakdown(kernels: Sequence[Mapping[str, Any]], _rows: Sequence[Row], stem: Path, title: str) -> list[str]:
+    """STEM-breakdown.png: the time of each cell by kernel, stacked to 100 %, a panel for each phase."""
+    path = stem.with_name(f"{stem.name}-breakdown.png")
+    cells, phases, names = (list(dict.fromkeys(line[key] for line in kernels)) for key in ("cell", "phase", "kernel"))
+    colours = dict(zip(names, matplotlib.colormaps["tab20"].colors, strict=False))
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(_WIDTH * 1.4, (0.25 * len(cells) + 0.6) * len(phases) + 1.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, fontsize=9)
+        panels = figure.subplots(len(phases), 1, squeeze=False, sharex=True)[:, 0]
+        for axes, phase in zip(panels, phases, strict=True):
+            left = dict.fromkeys(cells, 0.0)
+            chosen = [line for line in kernels if line["phase"] == phase]
+            whole = {cell: sum(x["seconds"]["median"] for x in chosen if x["cell"] == cell) for cell in cells}
+            for line in chosen:
+                cell, width = line["cell"], line["seconds"]["median"] / whole[line["cell"]]
+                axes.barh(cells.index(cell), width, left=left[cell], color=colours[line["kernel"]])
+                left[cell] += width
+            axes.set_yticks(range(len(cells)), [f"{cell}: {1e3 * whole[cell]:.1f} ms" for cell in cells], fontsize=7)
+            axes.invert_yaxis()
+            axes.set_title(phase, fontsize=9, loc="left")
+        panels[-1].set_xlabel("part of the fused cell's time", fontsize=8)
+        patches = [Patch(color=colours[name], label=name) for name in names]
+        figure.legend(handles=patches, fontsize=7, frameon=False, loc="outside lower center", ncols=4)
         figure.savefig(path, dpi=_DPI, metadata={"Software": None})
     return [str(path)]
 

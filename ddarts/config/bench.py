@@ -17,8 +17,8 @@ class BenchConfig:
 
     subject: str | None = option(
         None,
-        "what to measure: kernels or search (supernet, train, data and ops come later)",
-        required="say what to measure: kernels or search",
+        "what to measure: kernels, supernet or search (train, data and ops come later)",
+        required="say what to measure: kernels, supernet or search",
         positional=True,
     )
     quick: bool = option(False, "a few small cases, in seconds")
