@@ -29,10 +29,12 @@ def failures(who: str) -> Iterator[None]:
         raise WrongKernelError(f"{who}: fails ({type(error).__name__}: {line})") from error
 
 
-def check_close(who: str, got: Sequence[Tensor], wanted: Sequence[Tensor], names: Sequence[str]) -> None:
+def check_close(
+    who: str, got: Sequence[Tensor], wanted: Sequence[Tensor], names: Sequence[str], allowed: float | None = None
+) -> None:
     """WrongKernelError, naming contestant and result, unless `got`, of which the first has the dtype of the inputs, is
-    `wanted` (float64) up to rounding."""
-    allowed = _ALLOWED[got[0].dtype]
+    `wanted` (float64) up to rounding; allowed: how far off, where the dtype does not say it."""
+    allowed = _ALLOWED[got[0].dtype] if allowed is None else allowed
     for name, x, y in zip(names, got, wanted, strict=True):
         if x.shape != y.shape:
             raise WrongKernelError(f"{who}: {name} has shape {list(x.shape)}, not {list(y.shape)}")

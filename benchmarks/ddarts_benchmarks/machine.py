@@ -14,6 +14,7 @@ from ddarts_benchmarks.timing import Contestant, buffer_sets, take_turns
 
 _COPIED = 256 << 20  # bytes: beyond the caches of most machines
 _ROUNDS = 5
+_PRODUCT = 1024  # rows and columns of the matrices whose product is measured
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -64,3 +65,10 @@ def copier(nbytes: int, device: torch.device) -> Contestant:
 def copy_bandwidth(device: torch.device) -> float:
     """Bytes a second of a copy beyond the caches, the best of a few."""
     return 2 * _COPIED / min(take_turns([copier(_COPIED, device)], _ROUNDS, device)["copy"])
+
+
+def matmul_rate(device: torch.device) -> float:
+    """Floating-point operations a second of a float32 matrix product (1024x1024 times 1024x1024), the best of a few."""
+    a, b = (torch.ones(_PRODUCT, _PRODUCT, device=device) for _ in range(2))
+    seconds = take_turns([Contestant("matmul", [partial(torch.mm, a, b)])], _ROUNDS, device)["matmul"]
+    return 2 * _PRODUCT**3 / min(seconds)

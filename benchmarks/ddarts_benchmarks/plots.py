@@ -1,12 +1,14 @@
 """Bars by case and contestant: how many times faster than the baseline, and what part of a copy's bandwidth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from ddarts_benchmarks.rows import Row
 
@@ -18,6 +20,9 @@ _COLOURS = {
     "cpp": "#0068a8",
     "triton": "#d55e00",
     "cuda": "#00835f",
+    "published": "#6b7280",
+    "published_channels_last": "#b4588f",
+    "exact_reference": "#4fa8d8",
 }
 _WIDTH, _HEIGHT, _DPI = 8.0, 2.6, 100  # inches of a panel, pixels an inch
 
@@ -33,6 +38,61 @@ def draw(rows: Sequence[Row], stem: Path, title: str) -> list[str]:
             figure.savefig(path, dpi=_DPI, metadata={"Software": None})
             drawn.append(str(path))
     return drawn
+
+
+def draw_factors(summaries: Mapping[str, Mapping[str, Any]], _rows: Sequence[Row], stem: Path, title: str) -> list[str]:
+    """STEM-ratios.png: how many times faster ours is than each other contestant, a panel for each case."""
+    path = stem.with_name(f"{stem.name}-ratios.png")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(_WIDTH, _HEIGHT * len(summaries) + 1), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, fontsize=9)
+        lines = [len(summary["ratios"]) for summary in summaries.values()]
+        panels = figure.subplots(len(summaries), 1, squeeze=False, sharex=True, height_ratios=lines)[:, 0]
+        for axes, (case, summary) in zip(panels, summaries.items(), strict=True):
+            names, found = zip(*summary["ratios"].items(), strict=True)
+            medians = [ratio["median"] for ratio in found]
+            whiskers = [[r["median"] - r["min"] for r in found], [r["max"] - r["median"] for r in found]]
+            colours = [_COLOURS.get(name) for name in names]
+            bars = axes.barh([name.replace("_", " ") for name in names], medians, xerr=whiskers, color=colours)
+            axes.bar_label(bars, [f"{median:.1f}" for median in medians], padding=6, fontsize=8)
+            axes.axvline(1, color="#1c1f24", linewidth=0.8)
+            axes.margins(x=0.1)
+            axes.invert_yaxis()
+            axes.set_title(case, fontsize=9, loc="left")
+        panels[-1].set_xlabel("how many times faster ours is", fontsize=8)
+        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    return [str(path)]
+
+
+def draw_breakdown(kernels: Sequence[Mapping[str, Any]], _rows: Sequence[Row], stem: Path, title: str) -> list[str]:
+    """STEM-breakdown.png: the time of each cell by kernel, stacked to 100 %, a panel for each phase."""
+    path = stem.with_name(f"{stem.name}-breakdown.png")
+    cells, phases, names = (list(dict.fromkeys(line[key] for line in kernels)) for key in ("cell", "phase", "kernel"))
+    colours = dict(zip(names, matplotlib.colormaps["tab20"].colors, strict=False))
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(_WIDTH * 1.4, (0.25 * len(cells) + 0.6) * len(phases) + 1.5), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, fontsize=9)
+        panels = figure.subplots(len(phases), 1, squeeze=False, sharex=True)[:, 0]
+        for axes, phase in zip(panels, phases, strict=True):
+            left = dict.fromkeys(cells, 0.0)
+            chosen = [line for line in kernels if line["phase"] == phase]
+            whole = {cell: sum(x["seconds"]["median"] for x in chosen if x["cell"] == cell) for cell in cells}
+            for line in chosen:
+                cell, width = line["cell"], line["seconds"]["median"] / whole[line["cell"]]
+                axes.barh(cells.index(cell), width, left=left[cell], color=colours[line["kernel"]])
+                left[cell] += width
+            axes.set_yticks(range(len(cells)), [f"{cell}: {1e3 * whole[cell]:.1f} ms" for cell in cells], fontsize=7)
+            axes.invert_yaxis()
+            axes.set_title(phase, fontsize=9, loc="left")
+        panels[-1].set_xlabel("part of the fused cell's time", fontsize=8)
+        patches = [Patch(color=colours[name], label=name) for name in names]
+        figure.legend(handles=patches, fontsize=7, frameon=False, loc="outside lower center", ncols=4)
+        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    return [str(path)]
 
 
 def _sheet(rows: Sequence[Row], title: str) -> Figure:

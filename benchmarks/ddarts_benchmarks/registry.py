@@ -1,18 +1,27 @@
 """What can be measured."""
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ddarts.config.values import shown
 from ddarts.runtime.errors import UsageError
+from ddarts_benchmarks import plots
 
-SUBJECTS = {"kernels": "ddarts_benchmarks.kernels:measure"}  # name -> "module:function", imported when it runs
-LATER = ("supernet", "search", "train", "data", "ops")
+# name -> "module:function", imported when it runs
+SUBJECTS = {
+    "kernels": "ddarts_benchmarks.kernels:measure",
+    "supernet": "ddarts_benchmarks.supernet:measure",
+    "search": "ddarts_benchmarks.search:measure",
+}
+LATER = ("train", "data", "ops")
+ROUNDS = {"search": 3}  # where rounds take long: how many, unless asked for more
+USUAL_ROUNDS, QUICK_ROUNDS = 7, 3
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What every subject answers: rows (see rows.py), and a line for everything that was not measured."""
+    """What every subject answers: rows (see rows.py), a line for everything that was not measured, what else the results
+    hold, and who draws the figures (rows, path without ending, title → paths)."""
 
     rows: list[dict[str, Any]]
     left_out: list[str]
+    summary: dict[str, Any] = field(default_factory=dict)
+    draw: Callable[[Sequence[dict[str, Any]], Path, str], list[str]] = plots.draw
+
+
+def rounds(name: str, quick: bool) -> int:
+    """How often each contestant has its turn unless someone says otherwise."""
+    return QUICK_ROUNDS if quick else ROUNDS.get(name, USUAL_ROUNDS)
 
 
 def subject(name: str) -> Callable[[Settings], Outcome]:

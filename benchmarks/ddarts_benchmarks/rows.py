@@ -24,11 +24,12 @@ def row(
     contestant: str,
     seconds: Sequence[float],
     baseline: tuple[str, Sequence[float]],
-    nbytes: int,
-    copy: Copy | None,
+    nbytes: int | None = None,
+    copy: Copy | None = None,
 ) -> Row:
-    """ratio: how many times faster than the baseline (None for the baseline). share_of_copy: bytes a second as a part
-    of those that a copy moves, None where the work is too little to be bound by them."""
+    """ratio: how many times faster than the baseline (None for the baseline). bytes: that the algorithm must move, None
+    where they are not counted. share_of_copy: bytes a second as a part of those that a copy moves, None where the work
+    is too little to be bound by them."""
     name, reference = baseline
     return {
         "id": f"{op}, {case['name']}, {variant}, {contestant}",
@@ -38,7 +39,7 @@ def row(
         "contestant": contestant,
         "seconds": spread(seconds),
         "bytes": nbytes,
-        "share_of_copy": _share(nbytes, seconds, copy) if copy else None,
+        "share_of_copy": _share(nbytes, seconds, copy) if copy and nbytes else None,
         "baseline": name,
         "ratio": None if contestant == name else ratios(reference, seconds),
     }

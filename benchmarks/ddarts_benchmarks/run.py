@@ -12,11 +12,10 @@ from ddarts.ops.dispatch import backend_choice
 from ddarts.runtime.device import pick_device
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.files import atomic_write_bytes, plain
-from ddarts_benchmarks import compare, plots
+from ddarts_benchmarks import compare
 from ddarts_benchmarks.machine import describe
-from ddarts_benchmarks.registry import Settings, subject
+from ddarts_benchmarks.registry import Settings, rounds, subject
 
-ROUNDS, QUICK_ROUNDS = 7, 3
 logger = logging.getLogger("ddarts.benchmarks")
 
 
@@ -33,7 +32,7 @@ def bench(options: BenchConfig) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    settings = Settings(device, options.quick, options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS))
+    settings = Settings(device, options.quick, options.rounds or rounds(name, options.quick))
     machine = describe(device)
     outcome = measure(settings)
     result: dict[str, Any] = {
@@ -43,11 +42,12 @@ def bench(options: BenchConfig) -> dict[str, Any]:
         "rounds": settings.rounds,
         "machine": machine,
         "left_out": outcome.left_out,
+        **outcome.summary,
         "results": outcome.rows,
     }
     stem = "-".join([name, *(["cuda"] if device.type == "cuda" else []), *(["quick"] if options.quick else [])])
     result["path"] = str(_write(folder / f"{stem}.json", result))
-    result["figures"] = plots.draw(outcome.rows, folder / stem, _title(name, machine))
+    result["figures"] = outcome.draw(outcome.rows, folder / stem, _title(name, machine))
     if before is not None:
         result["compared"] = _compare(before, outcome.rows, str(options.compare), result["path"])
     return result

@@ -27,8 +27,11 @@ class Contestant:
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-def take_turns(contestants: Sequence[Contestant], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of a step of each contestant in each round, by name. What comes before the first round warms up."""
+def take_turns(
+    contestants: Sequence[Contestant], rounds: int, device: torch.device, *, warm: bool = False
+) -> dict[str, list[float]]:
+    """Seconds of a step of each contestant in each round, by name. What comes before the first round warms up;
+    contestants that are `warm` already, and long, run once a round and no more."""
     clock = _gpu_seconds if device.type == "cuda" else _cpu_seconds
     position = itertools.count()  # of all contestants: none finds the buffers that the one before it has just used
 
@@ -37,9 +40,11 @@ def take_turns(contestants: Sequence[Contestant], rounds: int, device: torch.dev
         with contestant.context():
             return clock(chosen) / times
 
-    for contestant in contestants:
-        measure(contestant, 1)
-    repeats = [math.ceil(SHORTEST / measure(contestant, 1)) for contestant in contestants]
+    repeats = [1] * len(contestants)
+    if not warm:
+        for contestant in contestants:
+            measure(contestant, 1)
+        repeats = [math.ceil(SHORTEST / measure(contestant, 1)) for contestant in contestants]
     seconds: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for _ in range(rounds):
         for contestant, times in zip(contestants, repeats, strict=True):

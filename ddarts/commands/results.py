@@ -57,14 +57,60 @@ def information(result: Result, _options: Any) -> str:
 
 def measured(result: Result, _options: Any) -> str:
     """The machine, what was measured, what was not, and where the files are."""
-    titles = ("operator", "case", "variant", "contestant", "ms", "times faster", "of a copy's bandwidth", "of its part")
-    blocks = [pairs(result["machine"]), table(titles, map(_measurement, result["results"]))]
-    blocks.append("ms and times faster (than eager torch, or numpy): min, median, max; of its part: the cost of what a")
-    blocks.append(
-        "mask keeps, as a part of the whole, divided by the part of the bytes that it keeps; 100 % is in proportion"
-    )
+    subjects = {"kernels": _kernels, "supernet": _cells, "search": _iterations}
+    blocks = [pairs(result["machine"]), *subjects[result["subject"]](result)]
     blocks += [f"left out: {line}" for line in result["left_out"]]
     return "\n".join([*blocks, *result["figures"], result["path"]])
+
+
+def _kernels(result: Result) -> list[str]:
+    titles = ("operator", "case", "variant", "contestant", "ms", "times faster", "of a copy's bandwidth", "of its part")
+    return [
+        table(titles, map(_measurement, result["results"])),
+        "ms and times faster (than eager torch, or numpy): min, median, max; of its part: the cost of what a",
+        "mask keeps, as a part of the whole, divided by the part of the bytes that it keeps; 100 % is in proportion",
+    ]
+
+
+def _cells(result: Result) -> list[str]:
+    phases = [(row["case"]["name"], row["variant"], *_measurement(row)[3:6]) for row in result["results"]]
+    titles = ("cell", "phase", "kernel", "calls", "ms", "MB", "MFLOP", "floor ms", "bound by", "share of peak")
+    rows = []
+    for line in result["kernels"]:
+        names = (line["cell"], line["phase"], line["kernel"], str(line.get("calls", "")))
+        numbers: tuple[str, ...] = (f"{1e3 * line['seconds']['median']:.3f}",)
+        if "flops" in line:
+            numbers += (
+                f"{line['bytes'] / 1e6:.2f}",
+                f"{line['flops'] / 1e6:.1f}",
+                f"{1e3 * line['floor_seconds']:.3f}",
+            )
+            numbers += (line["bound_by"], f"{line['share_of_peak']:.0%}")
+        rows.append((*names, *numbers, *[""] * (len(titles) - len(names) - len(numbers))))
+    return [
+        table(("cell", "phase", "execution", "ms", "times faster"), phases),
+        table(titles, rows),
+        f"floor: the larger of FLOP at {result['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s (a matrix product) and bytes at",
+        "the copy's rate; what lies in a cache may be faster. ms: median, all calls of a pass together",
+    ]
+
+
+def _iterations(result: Result) -> list[str]:
+    rows = []
+    for case, found in result["cases"].items():
+        for name, seconds in found["seconds"].items():
+            ratio = found["ratios"].get(name)
+            faster = "{min:.1f} {median:.1f} {max:.1f}".format(**ratio) if ratio else ""
+            rows.append((case, name, "{min:.2f} {median:.2f} {max:.2f}".format(**seconds), faster))
+    memory = {name: f"{nbytes / 2**20:,.0f} MiB" for name, nbytes in result["peak_memory"].items()}
+    events = result["aten_events"]["measured"]
+    return [
+        table(("case", "contestant", "s an iteration", "times slower than ours"), rows),
+        "s and times slower: min, median, max",
+        table(("contestant", "peak memory"), memory.items()),
+        f"the published iteration takes {result['peak_memory_ratio']:.1f} times the memory of ours",
+        *([f"operators (aten) in a published iteration: {events:,}"] if events else []),
+    ]
 
 
 def _measurement(row: Result) -> tuple[str, ...]:

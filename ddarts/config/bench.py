@@ -17,8 +17,8 @@ class BenchConfig:
 
     subject: str | None = option(
         None,
-        "what to measure: kernels (supernet, search, train, data and ops come later)",
-        required="say what to measure: kernels",
+        "what to measure: kernels, supernet or search (train, data and ops come later)",
+        required="say what to measure: kernels, supernet or search",
         positional=True,
     )
     quick: bool = option(False, "a few small cases, in seconds")
@@ -27,7 +27,7 @@ class BenchConfig:
     )
     threads: int | None = option(None, "threads on the CPU (left out: as torch has it)", minimum=1, maximum=4096)
     rounds: int | None = option(
-        None, "turns of every contestant (left out: 7, with --quick 3)", minimum=1, maximum=100_000
+        None, "turns of every contestant (left out: 7, search 3, with --quick 3)", minimum=1, maximum=100_000
     )
     output: str | None = option(None, "folder for the results (left out: benchmarks/results)")
     device: str = option("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")

@@ -1,0 +1,116 @@
+"""The contestants of `bench search`: four ways to do one iteration of the same search."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ddarts.search.iteration import Iteration
+from ddarts.search.recipes import LossWeights, PaperRecipe
+from ddarts.space.primitives import space
+from ddarts.space.topology import num_edges
+from ddarts.supernet.alphas import Alphas
+from ddarts.supernet.network import SearchNetwork
+from ddarts_benchmarks.published import ABLATION, ADAM, CLIP, SGD, ZERO_ONE, Batch, PublishedSearch
+
+CLASSES, STEPS = 10, 4
+PUBLISHED = ("published", "published_channels_last")
+EXACT = ("exact_reference", "ours")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A search network on square images, and who searches with it."""
+
+    space: str
+    batch: int
+    channels: int = 16
+    layers: int = 8
+    side: int = 32
+    contestants: tuple[str, ...] = PUBLISHED + EXACT
+    dtype: torch.dtype = torch.float32
+
+    def __str__(self) -> str:
+        return f"{self.space}, batch {self.batch}"
+
+
+@dataclass
+class Running:
+    """A contestant at work: `iterate` is one iteration, `warm` the shortest work that touches all its memory."""
+
+    iterate: Callable[[], object]
+    warm: Callable[[], object]
+
+
+def running(name: str, case: Case, device: torch.device) -> Running:
+    """The contestant `name`, from the same weights, α and batches as every other."""
+    layout = torch.contiguous_format if name == "published" else torch.channels_last
+    valid, train = batches(case, device, layout)
+    if name in PUBLISHED:
+        published = PublishedSearch(make_network(name, case, device, layout), start(case).to(device))
+        return Running(partial(published.iterate, valid, train), partial(published.weight_step, train))
+    exact = exact_iteration(name, case, device)
+    steps = iter(range(1_000_000_000))  # the ablation draws differ from one iteration to the next
+
+    def iterate() -> None:
+        step = next(steps)
+        exact.architecture_step(valid, step)
+        exact.weight_step(train, step)
+
+    return Running(iterate, iterate)
+
+
+def work(name: str, case: Case, device: torch.device) -> Callable[[], object]:
+    """One iteration of the contestant `name`."""
+    return running(name, case, device).iterate
+
+
+def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
+    """The exact schedule with the recipe of the article, for one of EXACT."""
+    network = make_network(name, case, device, torch.channels_last)
+    alphas = Alphas(range(case.layers), num_edges(STEPS), len(space(case.space))).to(device, case.dtype)
+    with torch.no_grad():
+        alphas.logits.copy_(start(case))
+    return Iteration(
+        network,
+        alphas,
+        torch.optim.Adam([alphas.logits], **ADAM),
+        torch.optim.SGD(network.parameters(), **SGD),
+        PaperRecipe(alphas.sets, LossWeights(ZERO_ONE, ABLATION)),
+        seed=0,
+        grad_clip=CLIP,
+    )
+
+
+def start(case: Case) -> Tensor:
+    """α of all cells: near zero, as early in a search."""
+    shape = case.layers, num_edges(STEPS), len(space(case.space))
+    return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def make_network(name: str, case: Case, device: torch.device, layout: torch.memory_format) -> SearchNetwork:
+    """The contestant's search network; all have the same weights."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        network = SearchNetwork(
+            space(case.space),
+            num_classes=CLASSES,
+            init_channels=case.channels,
+            layers=case.layers,
+            steps=STEPS,
+            execution="fused" if name == "ours" else "reference",
+        )
+    return network.to(device, case.dtype).to(memory_format=layout)
+
+
+def batches(case: Case, device: torch.device, layout: torch.memory_format) -> tuple[Batch, Batch]:
+    """A validation and a training batch: random pixels, random labels."""
+    found = []
+    for seed in (1, 2):
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.randn(case.batch, 3, case.side, case.side, generator=generator)
+        labels = torch.randint(CLASSES, (case.batch,), generator=generator)
+        found.append((images.to(device, case.dtype, memory_format=layout), labels.to(device)))
+    return found[0], found[1]
