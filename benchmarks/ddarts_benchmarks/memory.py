@@ -19,7 +19,7 @@ Prepare = Callable[..., Callable[[], Any]]
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that may still be allocated, after giving back what was kept for reuse; None where the system says nothing."""
+    """Bytes that may still be allocated, once what is kept for reuse is given back; None: the system does not say."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
