@@ -1,6 +1,7 @@
 """No search iteration is timed that computes something else than the exact schedule on the reference network."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,12 +10,12 @@ from ddarts_benchmarks.correct import check_close
 from ddarts_benchmarks.iterations import EXACT, Case, batches, exact_iteration, start
 
 GRADIENT, STEP = "α's gradient", "α's step"
-# Relative to the largest value. In float64 nothing but a mistake is left. In float32 a rounding that moves a maximum in a
-# pool or the sign of a ReLU's argument moves gradients by up to a hundredth, the reference's from the true ones too.
+# Relative to the largest value. In float64 nothing but a mistake is left. In float32 a rounding that moves a maximum in
+# a pool, or the sign of what a ReLU reads, moves gradients by up to a hundredth, the reference's as well.
 _STRICT = 1e-7
 _ALLOWED = {"the losses": 1e-4, GRADIENT: 2e-2, STEP: 1e-2, "the weights' gradient": 5e-2, "BN's statistics": 1e-3}
 _CLEAR = 5e-2  # of the largest gradient: below it Adam's first step, nearly a sign, may turn by a rounding
-_SMALL = {"batch": 2, "side": 16, "dtype": torch.float64}
+_SMALL: dict[str, Any] = {"batch": 2, "side": 16, "dtype": torch.float64}
 
 
 def check_agreement(case: Case, device: torch.device) -> None:
@@ -35,8 +36,8 @@ def _check(case: Case, device: torch.device, allowed: dict[str, float]) -> None:
 
 
 def _results(name: str, case: Case, device: torch.device) -> dict[str, Tensor]:
-    """What one iteration computes. Its weight step starts from the initial α again, so that a step of α that turned by a
-    rounding does not show in the weights."""
+    """What one iteration computes. Its weight step starts from the initial α again, so that a step of α that turned by
+    a rounding does not show in the weights."""
     exact, (valid, train) = exact_iteration(name, case, device), batches(case, device, torch.channels_last)
     seen = exact.architecture_step(valid, 0)
     assert seen.found is not None

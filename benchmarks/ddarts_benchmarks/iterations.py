@@ -49,7 +49,7 @@ def running(name: str, case: Case, device: torch.device) -> Running:
     layout = torch.contiguous_format if name == "published" else torch.channels_last
     valid, train = batches(case, device, layout)
     if name in PUBLISHED:
-        published = PublishedSearch(make_network(name, case, device, layout), start(case).to(device))
+        published = PublishedSearch(make_network(name, case, device, layout), list(start(case).to(device)))
         return Running(partial(published.iterate, valid, train), partial(published.weight_step, train))
     exact = exact_iteration(name, case, device)
     steps = iter(range(1_000_000_000))  # the ablation draws differ from one iteration to the next

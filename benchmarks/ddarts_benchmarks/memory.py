@@ -1,6 +1,8 @@
 """Memory: how much is left, and how much a piece of work takes at most."""
 
+import ctypes
 import multiprocessing
+import platform
 import resource
 import sys
 from collections.abc import Callable
@@ -17,9 +19,12 @@ Prepare = Callable[..., Callable[[], Any]]
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that may still be allocated; None where the system does not say."""
+    """Bytes that may still be allocated, once what is kept for reuse is given back; None: the system does not say."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
     return _line("/proc/meminfo", "MemAvailable")
 
 

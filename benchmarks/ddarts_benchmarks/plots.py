@@ -70,7 +70,7 @@ def draw_breakdown(kernels: Sequence[Mapping[str, Any]], _rows: Sequence[Row], s
     """STEM-breakdown.png: the time of each cell by kernel, stacked to 100 %, a panel for each phase."""
     path = stem.with_name(f"{stem.name}-breakdown.png")
     cells, phases, names = (list(dict.fromkeys(line[key] for line in kernels)) for key in ("cell", "phase", "kernel"))
-    colours = dict(zip(names, matplotlib.colormaps["tab20"].colors, strict=False))
+    colours = {name: matplotlib.colormaps["tab20"](at) for at, name in enumerate(names)}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         figure = Figure(figsize=(_WIDTH * 1.4, (0.25 * len(cells) + 0.6) * len(phases) + 1.5), layout="constrained")

@@ -1,7 +1,7 @@
 """The published search algorithm in plain torch, as it was published: the baseline that everything is faster than.
 
 Every edge computes every operation by itself, pools included; a mixed edge is Python's sum of weight times output, a
-node Python's sum of its edges. One iteration costs about 29 forward passes F: nine forwards with graphs for the marginal
+node Python's sum of its edges. One iteration costs about 29 forward passes: nine forwards with graphs for the marginal
 contributions of eight cells, one forward and eight whole backwards for α, one forward and backward for the weights.
 Modules and initial weights are those of supernet/reference.py; nothing else of the search is used.
 
@@ -18,13 +18,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from ddarts.space.topology import edges, nodes
 from ddarts.supernet.network import SearchNetwork
-from ddarts.supernet.reference import SearchCell
+from ddarts.supernet.reference import MixedEdge, SearchCell
 
 Batch = tuple[Tensor, Tensor]
 ZERO_ONE, ABLATION = 9.0, 0.7  # weights of the two losses
 CLIP = 5.0  # largest norm of the weights' gradient
-ADAM = {"lr": 3e-3, "betas": (0.9, 0.999), "weight_decay": 1e-3}
-SGD = {"lr": 5e-3, "momentum": 0.9, "weight_decay": 3e-4}
+ADAM: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.999), "weight_decay": 1e-3}
+SGD: dict[str, Any] = {"lr": 5e-3, "momentum": 0.9, "weight_decay": 3e-4}
 # The published program's, counted by torch's profiler on a CPU (C 16, 8 cells, 7 operations, batch 16, 32x32 pixels).
 ATEN_EVENTS = 647_811
 
@@ -39,7 +39,9 @@ def cell(module: SearchCell, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
     states = [module.preprocess0(s0), module.preprocess1(s1)]
     for node in nodes(module.steps):
         rows = [row for row, (to, _) in enumerate(edges(module.steps)) if to == node]
-        made = (edge(module._ops[row]._ops, x, weights[row]) for row, x in zip(rows, states, strict=True))
+        made = (
+            edge(cast(MixedEdge, module._ops[row])._ops, x, weights[row]) for row, x in zip(rows, states, strict=True)
+        )
         states.append(cast(Tensor, sum(made)))
     return torch.cat(states[-module.multiplier :], dim=1)
 

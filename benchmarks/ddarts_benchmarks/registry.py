@@ -35,8 +35,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What every subject answers: rows (see rows.py), a line for everything that was not measured, what else the results
-    hold, and who draws the figures (rows, path without ending, title → paths)."""
+    """What every subject answers: rows (see rows.py), a line for everything that was not measured, what else the
+    results hold, and who draws the figures (rows, path without ending, title → paths)."""
 
     rows: list[dict[str, Any]]
     left_out: list[str]

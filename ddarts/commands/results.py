@@ -90,8 +90,8 @@ def _cells(result: Result) -> list[str]:
     return [
         table(("cell", "phase", "execution", "ms", "times faster"), phases),
         table(titles, rows),
-        f"floor: the larger of FLOP at {result['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s (a matrix product) and bytes at",
-        "the copy's rate; what lies in a cache may be faster. ms: median, all calls of a pass together",
+        f"floor: the larger of FLOP at {result['matmul_flops_per_second'] / 1e9:,.0f} GFLOP/s (a matrix product)",
+        "and bytes at the copy's rate; what lies in a cache may be faster. ms: median, all calls of a pass together",
     ]
 
 
