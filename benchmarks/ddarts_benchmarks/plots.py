@@ -25,6 +25,7 @@ _COLOURS = {
     "exact_reference": "#4fa8d8",
 }
 _WIDTH, _HEIGHT, _DPI = 8.0, 2.6, 100  # inches of a panel, pixels an inch
+_CROWDED = 6  # cases beside each other, beyond which their names are written smaller
 
 
 def draw(rows: Sequence[Row], stem: Path, title: str) -> list[str]:
@@ -123,7 +124,8 @@ def _panel(axes: Axes, rows: Sequence[Row], measure: str) -> None:
         colour = _COLOURS.get(contestant)
         axes.bar(places, medians, width, yerr=[below, above], ecolor="#5b6470", color=colour, label=contestant)
     axes.axhline(1, color="#1c1f24", linewidth=0.8)
-    axes.set_xticks(range(len(cases)), [case.replace(", ", "\n", 1) for case in cases], fontsize=6)
+    labels = [case.replace(", ", "\n", 1).removesuffix(" float32") for case in cases]
+    axes.set_xticks(range(len(cases)), labels, fontsize=5 if len(cases) > _CROWDED else 6)
     faster = f"times as fast as {rows[0]['baseline']}" if rows else ""
     axes.set_ylabel(faster if measure == "ratio" else "part of a copy's bandwidth", fontsize=8)
     if rows:
