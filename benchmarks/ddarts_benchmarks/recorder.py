@@ -36,8 +36,8 @@ def recorded(device: torch.device) -> Iterator[list[Call]]:
     calls: list[Call] = []
     pick = dispatch.pick
 
-    def wrapped(op: str, kind: str) -> Callable[..., Any]:
-        function = pick(op, kind)
+    def wrapped(op: str, kind: str, *shown: Any) -> Callable[..., Any]:
+        function = pick(op, kind, *shown)
 
         def run(*arguments: Any) -> Any:
             _wait(device)
