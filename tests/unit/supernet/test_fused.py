@@ -201,6 +201,7 @@ def test_without_gradients_nothing_is_kept_and_the_stacks_follow_the_parameters(
             fused.hold_weights(True)
             first = fused._stacks()
             assert all(one is other for one, other in zip(first, fused._stacks(), strict=True))
+            assert off(fused(*arguments), reference(*arguments)) <= FORWARD
             fused.hold_weights(False)
             for one, other in zip(reference.parameters(), fused.parameters(), strict=True):
                 other.copy_(one.normal_())
@@ -276,3 +277,8 @@ def test_an_ablated_cell_reuses_what_is_known_of_its_input_states(monkeypatch):
             whole = network(images, ablated)
             assert calls.count("pools") == 3 * 5
     assert torch.equal(short, whole)
+    with torch.no_grad(), frozen_statistics(network):  # nothing is known any more once the weights may change
+        for parameter in network.cells[1].parameters():
+            parameter.mul_(-1)
+        copied = tuple(state.clone() for state in states[1])
+        assert torch.equal(network.resume(states[1], ablated, 1), network.resume(copied, ablated, 1))
