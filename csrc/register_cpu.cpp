@@ -3,10 +3,10 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "cpu/mixed_sum.h"
+#include "common/operators.h"
+#include "cpu/channel_sums.h"
 #include "cpu/pools.h"
 #include "cpu/stage.h"
-#include "cpu/threshold.h"
 #include "ddarts_build_record.h"
 
 // Which sources this library was built from; Python compares it with the host module's record before any use.

@@ -3,7 +3,7 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "cuda/ops.h"
+#include "common/operators.h"
 #include "ddarts_build_record.h"
 
 // Which sources this library was built from; Python compares it with the host module's record before any use.

@@ -6,10 +6,9 @@
 //
 // T is the storage type of the inputs, Acc the type of every addition (float32, or float64 for float64).
 
-#include "mixed_sum.h"
-
 #include <torch/csrc/stable/ops.h>
 
+#include "../common/operators.h"
 #include "problem.h"
 #include "statistics.h"
 #include "storage.h"

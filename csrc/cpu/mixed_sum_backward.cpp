@@ -15,7 +15,8 @@
 #include <numeric>
 
 #include "../common/check.h"
-#include "mixed_sum.h"
+#include "../common/operators.h"
+#include "channel_sums.h"
 #include "problem.h"
 #include "storage.h"
 

@@ -5,8 +5,6 @@
 // number. Ties: the first operation is an edge's best one; edges of equal best operation keep their order; of equal
 // operations, threshold_edge takes the later ones.
 
-#include "threshold.h"
-
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 
@@ -18,6 +16,7 @@
 #include <vector>
 
 #include "../common/check.h"
+#include "../common/operators.h"
 #include "storage.h"
 
 namespace ddarts {

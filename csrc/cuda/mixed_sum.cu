@@ -9,8 +9,8 @@
 
 #include <cmath>
 
+#include "../common/operators.h"
 #include "arguments.h"
-#include "ops.h"
 #include "reduce.cuh"
 
 namespace ddarts {

@@ -8,9 +8,9 @@
 //
 // Legend: U inputs, C channels, R steps of a thread at a time; T, A, V, column, step: walk.cuh.
 
+#include "../common/operators.h"
 #include "arguments.h"
 #include "dots.cuh"
-#include "ops.h"
 
 namespace ddarts {
 namespace {

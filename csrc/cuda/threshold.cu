@@ -10,8 +10,8 @@
 #include <cmath>
 #include <limits>
 
+#include "../common/operators.h"
 #include "arguments.h"
-#include "ops.h"
 
 namespace ddarts {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <torch/csrc/stable/library.h>
 
-#include "cuda/ops.h"
+#include "common/operators.h"
 
 STABLE_TORCH_LIBRARY_IMPL(ddarts_cuda, CPU, m) {
   m.impl("mixed_sum", TORCH_BOX(&ddarts::mixed_sum));
