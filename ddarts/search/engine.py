@@ -34,7 +34,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
     checkpoints. Raises UsageError or DdartsError with one line that says what to do.
     """
     config = validate(config)
-    with open_run(config, "search") as run, use_backend(config.backend):
+    with use_backend(config.backend), open_run(config, "search") as run:
         data, searcher = build(config)
         return Engine(config, data, searcher, run).search()
 

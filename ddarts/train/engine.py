@@ -38,7 +38,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Requeue (exit code 75) where a signal stopped the run after saving.
     """
     config = validate(config)
-    with open_run(config, "eval") as run, use_backend(config.backend):
+    with use_backend(config.backend), open_run(config, "eval") as run:
         data, trainer = build(config)
         return Engine(config, data, trainer, run).train()
 

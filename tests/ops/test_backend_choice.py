@@ -104,6 +104,17 @@ def test_auto_refuses_what_the_environment_asks_wrongly(monkeypatch: pytest.Monk
     assert dispatch.backend_choice() == "reference"
 
 
+@pytest.mark.parametrize("command", ["search", "train"])
+def test_a_wrong_backend_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str) -> None:
+    monkeypatch.setenv("DDARTS_BACKEND", "fast")
+    with pytest.raises(UsageError, match="DDARTS_BACKEND fast: unknown"):
+        if command == "search":
+            ddarts.search(ddarts.SearchConfig(**TINY, out=str(tmp_path)))
+        else:
+            ddarts.train(ddarts.TrainConfig(arch="DD-cifar10", dataset="digits", out=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("turn", [1, 2])
 def test_a_choice_ends_with_its_test(turn: int) -> None:
     assert dispatch.backend_choice() == "auto"
