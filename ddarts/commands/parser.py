@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from ddarts.config.options import Spec, specs
-from ddarts.config.presets import PRESETS
+from ddarts.config.presets import BASELINE_PRESETS, PRESETS, Preset
 from ddarts.config.values import shown
 from ddarts.runtime.errors import UsageError
 
@@ -93,12 +93,14 @@ def _details(spec: Spec) -> str:
 
 def _presets(command: str) -> str:
     """What the data sets change about the defaults, as a sentence each."""
-    sentences = []
-    for (owner, dataset), values in PRESETS.items():
-        if owner == command:
-            changes = ", ".join(f"{name} {value}" for name, value in values().items())
-            sentences.append(f"Defaults that --dataset {dataset} changes: {changes}.")
-    return " ".join(sentences)
+    found = {f"--dataset {dataset}": values for (owner, dataset), values in PRESETS.items() if owner == command}
+    if command == "search":
+        found |= {f"--dataset {dataset} --arch_baseline": values for dataset, values in BASELINE_PRESETS.items()}
+    return " ".join(f"Defaults that {options} changes: {_changes(values)}." for options, values in found.items())
+
+
+def _changes(values: Preset) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values().items())
 
 
 def parse(cls: type, arguments: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenet", "folde
 SPACES = ("ddarts", "dartopti")
 PARSE_METHODS = ("darts", "threshold_sparse", "threshold_edge", "threshold_complete")
 DERIVATIONS = ("paper", "code", "cycle")
-WIRINGS = ("increasing", "published")
+WIRINGS = ("increasing", "published", "chain")
 STEM_DATASETS = ("imagenet", "folder")  # photographs: where --imagenet_stem has a say
 MAX_SEED = 2**32 - 1  # the largest that every library takes
 MAX_CHANNELS = 2**20  # far beyond any network, and far from numbers that overflow
@@ -23,7 +23,10 @@ ARCH_HELP = (
     "or a search's run folder"
 )
 DERIVATION_HELP = "how more layers than genes are filled; code and cycle differ in reductions and gene order"
-WIRING_HELP = "order of a cell's nodes; published drops the edges that the published code drops"
+WIRING_HELP = (
+    "increasing: cells as written; published: without the edges that the published code drops; "
+    "chain: a cell that reads only the output before the previous one reads the previous one instead"
+)
 ALIAS_CHANNELS = " (left out: those of the article's network where --arch names one, else 64)"
 STEM_HELP = (
     "for imagenet and folder: published (total stride 4) or darts (total stride 8) "

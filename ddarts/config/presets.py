@@ -21,6 +21,26 @@ def search_digits() -> dict[str, Any]:
     }
 
 
+def search_digits_baseline() -> dict[str, Any]:
+    """A search from a baseline: long enough for α to add and to drop operations, and for the distance to settle."""
+    return {
+        "epochs": 12,
+        "pretrain_epochs": 1,
+        "batch_size": 64,
+        "init_channels": 2,
+        "learning_rate": 0.05,
+        "learning_rate_min": 0.005,
+        "arch_learning_rate": 0.2,
+        "arch_learning_rate_min": 0.05,
+        "report_freq": 10,
+    }
+
+
+def search_fashion_mnist_baseline() -> dict[str, Any]:
+    """Few passes, of many steps each."""
+    return {**search_fashion_mnist(), "epochs": 10, "pretrain_epochs": 1, "init_channels": 2}
+
+
 def search_fashion_mnist() -> dict[str, Any]:
     """A few passes over 60,000 images are many steps: fewer epochs, small channels."""
     return {
@@ -59,14 +79,21 @@ PRESETS: Mapping[tuple[str, str], Preset] = {
     ("train", "fashion_mnist"): train_fashion_mnist,
 }
 
+BASELINE_PRESETS: Mapping[str, Preset] = {  # of searches with --arch_baseline
+    "digits": search_digits_baseline,
+    "fashion_mnist": search_fashion_mnist_baseline,
+}
+
 
 def preset(command: str, dataset: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The preset of a command for a data set, empty where there is none.
 
     Where the user gives (`given`) a learning rate but not where it ends, the preset's end is left out with it.
     """
-    values = PRESETS.get((command, dataset), dict)()
+    given = given or {}
+    from_baseline = command == "search" and given.get("arch_baseline")
+    values = (BASELINE_PRESETS.get(dataset, dict) if from_baseline else PRESETS.get((command, dataset), dict))()
     for name in ("learning_rate", "arch_learning_rate"):
-        if name in (given or {}):
+        if name in given:
             values.pop(f"{name}_min", None)
     return values

@@ -14,7 +14,7 @@ MAX_STEPS = 64  # nodes of a cell that a genotype may have
 
 _LOSS_WEIGHTS = {"minimum": 0}
 _RATE = {"exclusive_minimum": 0}
-_BASELINE = "leave it out: the search starts from α = 0 in the D-DARTS space"
+LAYERS, STEPS = 8, 4  # of a search that starts from no baseline
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,28 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     )
 
     init_channels: int = common.init_channels(32)
-    layers: int = option(8, "cells of the search network", minimum=MIN_LAYERS, maximum=1000)
-    steps: int = option(4, "nodes of a cell", minimum=1, maximum=MAX_STEPS)
+    layers: int | None = option(
+        None, f"cells of the search network (left out: {LAYERS}, or the baseline's)", minimum=MIN_LAYERS, maximum=1000
+    )
+    steps: int | None = option(
+        None, f"nodes of a cell (left out: {STEPS}, or the baseline's)", minimum=1, maximum=MAX_STEPS
+    )
     multiplier: int = option(4, "how many of a cell's last nodes make its output", minimum=1, maximum=MAX_STEPS)
     supernet: str = option(
         "auto",
         "implementation of the search network; auto takes the fused one where it is faster",
         choices=("auto", "reference", "fused"),
     )
-    arch_baseline: str | None = option(None, "handcrafted architecture to start from", unavailable={"*": _BASELINE})
+    arch_baseline: str | None = option(
+        None, "architecture to start from (ResNet18, ResNet50, Xception, InceptionV4 or one in --baselines)"
+    )
+    baselines: str | None = option(None, "folder with baselines of your own: genotype files, named by their names")
+    baseline_wiring: str = option(
+        "published",
+        "published: the baseline as its file has it; chain: a cell that reads only the output before the previous one "
+        "reads the previous one instead",
+        choices=("published", "chain"),
+    )
     pretrain_epochs: int = option(5, "epochs on weights alone before a search from a baseline", minimum=0)
     no_arch_metric: bool = option(False, "do not log (and stop by) the distance to the baseline")
     init_from: str | None = option(None, "file of search weights under the published names to start from")
@@ -82,6 +95,12 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         None, "published, without effect", inactive="the search takes --device", minimum=0
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.arch_baseline is None:
+            object.__setattr__(self, "layers", self.layers or LAYERS)
+            object.__setattr__(self, "steps", self.steps or STEPS)
+
     def conflicts(self) -> Iterator[str]:
         """What is wrong with the options taken together, one line each."""
         yield from self.data_conflicts()
@@ -94,7 +113,8 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         if self.supernet == "fused" and (self.amp or self.precision in ("bf16", "fp16")):
             yield "--supernet fused: computes in fp32 only; leave it out, or --amp and --precision"
         yield from self._backend_conflicts()
-        if self.multiplier > self.steps:
+        yield from self._baseline_conflicts()
+        if self.steps is not None and self.multiplier > self.steps:
             yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
         if self.single_level and self.recipe == "official":
             yield "--recipe official: the published code has no working --single_level; choose paper"
@@ -102,6 +122,14 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             yield f"--init_from {self.init_from}: is a folder; give the file with the search weights"
         elif self.init_from and not isfile(self.init_from):
             yield f"--init_from {self.init_from}: no such file"
+
+    def _baseline_conflicts(self) -> Iterator[str]:
+        if self.baselines and not isdir(self.baselines):
+            yield f"--baselines {self.baselines}: no such folder"
+        for name in ("layers", "steps"):
+            value = getattr(self, name)
+            if self.arch_baseline and value is not None:
+                yield f"--{name} {value}: --arch_baseline {self.arch_baseline} brings its own; leave one of them out"
 
     def _backend_conflicts(self) -> Iterator[str]:
         told = self.backend != "auto"
@@ -114,5 +142,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         """What to say about options that were given on purpose but change nothing."""
         yield from self.data_remarks(given)
         yield from common.cutout_remarks(self, given)
-        if "pretrain_epochs" in given and self.pretrain_epochs > 0 and not self.arch_baseline:
-            yield f"--pretrain_epochs {self.pretrain_epochs} has no effect: it belongs to a search from a baseline"
+        for name in ("pretrain_epochs", "baselines", "baseline_wiring"):
+            value = getattr(self, name)
+            if name in given and value and not self.arch_baseline:
+                yield f"--{name} {value} has no effect: it belongs to a search from a baseline (--arch_baseline)"

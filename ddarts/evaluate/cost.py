@@ -1,14 +1,18 @@
 """The command `ddarts cost`: what a derived network costs, without building it for real."""
 
+import logging
 from typing import Any
 
 from ddarts.config import CostConfig, validate
 from ddarts.data.specs import spec
+from ddarts.genotype.liveness import dead_cells_remark
 from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.registry import architecture, channels
 from ddarts.network.stems import stem_for
+from ddarts.network.wiring import wired
 from ddarts.runtime.errors import UsageError
 
+_log = logging.getLogger(__name__)
 _INTERNAL = ("activations",)
 
 
@@ -25,6 +29,9 @@ def cost(config: CostConfig) -> dict[str, Any]:
     if num_classes is None:
         raise UsageError(f"--dataset {facts.name}: needs --num_classes")
     genotype = architecture(config.arch or "", config.layers, config.derivation)
+    remark = dead_cells_remark(wired(genotype, config.baseline_wiring))
+    if remark:
+        _log.warning(remark)
     counted = network_cost(
         genotype,
         num_classes,

@@ -66,7 +66,7 @@ def resolve(name_or_path: str, buildable: bool = True) -> Genotype:
     if name in aliases():
         return _aliased(aliases()[name], buildable)
     if name in _files():
-        return _read(name, buildable)
+        return _read(_files()[name], buildable)
     return files.read(_file_of(name), buildable)
 
 
@@ -89,16 +89,27 @@ def _file_of(name: str) -> Path:
     raise UsageError(_unknown(name))
 
 
-def baseline(name: str) -> Genotype:
-    """The handcrafted architecture `name`, with or without its prefix (ResNet18, baseline_ResNet18).
+def baseline(name: str, folder: str | None = None) -> Genotype:
+    """The handcrafted architecture `name`, with or without its prefix (ResNet18, baseline_ResNet18), from the user's
+    `folder` where a file there is called so, else from the zoo.
 
-    UsageError lists the baselines there are.
+    UsageError lists the baselines there are; DdartsError names a file that is refused.
     """
-    full = name if name.startswith(BASELINE) else BASELINE + name
-    if full not in _files():
-        known = ", ".join(n.removeprefix(BASELINE) for n in sorted(_files()) if n.startswith(BASELINE))
-        raise UsageError(f"--arch_baseline {files.shown(name)}: use one of {known}")
-    return _read(full, buildable=True)
+    there = {called: file for called, file in _files().items() if called.startswith(BASELINE)}
+    if folder is not None:
+        there |= _files(_own(folder))
+    found = next((there[called] for called in (name, BASELINE + name) if called in there), None)
+    if found is None:
+        known = ", ".join(sorted(called.removeprefix(BASELINE) for called in there))
+        hint = "" if folder else " (--baselines FOLDER adds genotype files of your own)"
+        raise UsageError(f"--arch_baseline {files.shown(name)}: use one of {known}{hint}")
+    return _read(found, buildable=True)
+
+
+def _own(folder: str) -> Path:
+    if not isdir(folder):
+        raise UsageError(f"--baselines {folder}: no such folder")
+    return Path(folder)
 
 
 def entries(pattern: str | None = None) -> list[ZooEntry]:
@@ -118,20 +129,20 @@ def alias(name: str) -> Alias | None:
     return aliases().get(name)
 
 
-def _files() -> dict[str, Traversable]:
-    """The zoo's genotype files by name. Read anew each time: a file may be dropped in."""
-    folder = resources.files(__package__) / "zoo"
+def _files(folder: Traversable | None = None) -> dict[str, Traversable]:
+    """Genotype files by name, of the zoo or of a `folder`. Read anew each time: a file may be dropped in."""
+    folder = resources.files(__package__) / "zoo" if folder is None else folder
     found = [file for file in folder.iterdir() if file.name.lower().endswith(SUFFIXES)]
     return {file.name.rpartition(".")[0]: file for file in found}
 
 
-def _read(name: str, buildable: bool) -> Genotype:
-    with resources.as_file(_files()[name]) as path:
+def _read(file: Traversable, buildable: bool) -> Genotype:
+    with resources.as_file(file) as path:
         return files.read(path, buildable)
 
 
 def _aliased(alias: Alias, buildable: bool) -> Genotype:
-    genotype = _read(alias.genotype, buildable)
+    genotype = _read(_files()[alias.genotype], buildable)
     return replace(deepen(genotype, alias.layers or genotype.layers), name=alias.name)
 
 
@@ -143,7 +154,7 @@ def _alias_entry(alias: Alias) -> ZooEntry:
 
 def _file_entry(name: str) -> ZooEntry:
     try:
-        genotype = _read(name, buildable=False)
+        genotype = _read(_files()[name], buildable=False)
     except DdartsError as error:  # a file dropped in must not hide the others
         return ZooEntry(name, "?", 0, 0, _source(name), problem=str(error))
     try:

@@ -92,8 +92,8 @@ def _check_wiring(model: DerivedNetwork, path: str | os.PathLike[str]) -> None:
     if model.wiring == "published":
         return
     for index, cell in enumerate(_cells(model.genotype)):
-        if plan(cell, "published") != plan(cell):
+        if plan(cell, "published") != plan(cell, model.wiring):
             raise DdartsError(
-                f"{path}: the published code computes the nodes of cell {index} of '{model.genotype.name}' in another "
-                f"order; use --baseline_wiring published"
+                f"{path}: the published code wires cell {index} of '{model.genotype.name}' otherwise; "
+                f"use --baseline_wiring published"
             )

@@ -4,13 +4,18 @@
 `published`: what the published derived cell does. Nodes are taken and concatenated in the order in which the
 genes first name them; an edge from a node that comes later in this order is never computed, though its weights
 are there (baseline Xception 4←3, InceptionV4 6←5).
+`chain`: as `increasing`, but a cell that reads only the output of the cell before the previous one, as those of the
+baselines do, reads that of the previous one instead: no cell is dead.
 """
 
-from ddarts.genotype.schema import Cell, Gene, live_genes
+from dataclasses import replace
+
+from ddarts.genotype.liveness import chained_cell
+from ddarts.genotype.schema import Cell, Gene, Genotype, live_genes
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.space.topology import INPUTS
 
-WIRINGS = ("increasing", "published")
+WIRINGS = ("increasing", "published", "chain")
 Plan = tuple[tuple[int, tuple[Gene, ...]], ...]
 
 
@@ -21,9 +26,9 @@ def plan(cell: Cell, wiring: str = "increasing") -> Plan:
     """
     if wiring not in WIRINGS:
         raise UsageError(f"--baseline_wiring {wiring}: use one of {', '.join(WIRINGS)}")
-    genes = live_genes(cell)
+    genes = live_genes(chained_cell(cell) if wiring == "chain" else cell)
     order = dict.fromkeys(gene.to for gene in genes)
-    nodes = sorted(order) if wiring == "increasing" else list(order)
+    nodes = list(order) if wiring == "published" else sorted(order)
     done = set(range(INPUTS))
     steps = []
     for node in nodes:
@@ -38,3 +43,11 @@ def plan(cell: Cell, wiring: str = "increasing") -> Plan:
 def built(cell: Cell, wiring: str = "increasing") -> Cell:
     """The genes that get weights: those that are used, or under `published` wiring all."""
     return cell if wiring == "published" else tuple(gene for _, inputs in plan(cell, wiring) for gene in inputs)
+
+
+def wired(genotype: Genotype, wiring: str = "increasing") -> Genotype:
+    """`genotype` with the genes that are used under `wiring`, for drawings. Raises as `plan` does."""
+    if wiring == "increasing":
+        return genotype
+    cells = (tuple(gene for _, inputs in plan(cell, wiring) for gene in inputs) for cell in genotype.cells)
+    return replace(genotype, cells=tuple(cells))

@@ -94,7 +94,7 @@ FREE = frozenset(
     (
         *("resume", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq"),
         *("device", "backend", "supernet", "engine", "loader", "workers", "compile", "channels_last"),
-        *("data", "download", "init_from", "op_threshold", "parse_method", "no_arch_metric"),
+        *("data", "download", "init_from", "baselines", "op_threshold", "parse_method", "no_arch_metric"),
         *("model_path", "arch_lr_gamma", "gpus"),
     )
 )

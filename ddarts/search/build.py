@@ -14,8 +14,8 @@ from ddarts.runtime.device import autocast, memory_format, pick_device, resolve_
 from ddarts.runtime.loss_scale import LossScale
 from ddarts.runtime.seeds import seed_all
 from ddarts.search.iteration import Iteration
+from ddarts.search.layout import Layout, layout_of
 from ddarts.search.recipes import RECIPES, LossWeights
-from ddarts.space.primitives import DDARTS, Space
 from ddarts.space.topology import num_edges
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.execution import choose
@@ -41,7 +41,7 @@ class SearchData:
 class Searcher:
     """All that a search steps."""
 
-    space: Space
+    layout: Layout
     network: SearchNetwork
     alphas: Alphas
     iteration: Iteration
@@ -72,20 +72,25 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
 
 def build_searcher(config: SearchConfig, num_classes: int, device: torch.device, precision: str = "fp32") -> Searcher:
     """The search network with its α and optimizers, initialised from the configuration's seed."""
+    layout = layout_of(config)
     seed_all(config.seed)
     network = SearchNetwork(
-        DDARTS,
+        layout.space,
         num_classes=num_classes,
         init_channels=config.init_channels,
-        layers=config.layers,
-        steps=config.steps,
-        multiplier=config.multiplier,
+        layers=layout.layers,
+        steps=layout.steps,
+        multiplier=layout.multiplier,
+        reductions=layout.reductions,
         execution=choose(config.supernet, device, precision),
     )
     if config.init_from:
         load_search_weights(network, config.init_from)
     network.to(device).to(memory_format=memory_format(precision, device))
-    alphas = Alphas(range(config.layers), num_edges(config.steps), len(DDARTS)).to(device)
+    alphas = Alphas(layout.sequence, num_edges(layout.steps), len(layout.space))
+    with torch.no_grad():
+        alphas.logits.copy_(layout.start())
+    alphas.to(device)
     cast = partial(autocast, precision, device)
     iteration = Iteration(
         network,
@@ -104,7 +109,7 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
         autocast=cast,
         scale=LossScale(enabled=precision == "fp16"),
     )
-    return Searcher(DDARTS, network, alphas, iteration, device, cast)
+    return Searcher(layout, network, alphas, iteration, device, cast)
 
 
 def build(config: SearchConfig) -> tuple[SearchData, Searcher]:

@@ -5,7 +5,6 @@ Shapes: S distinct cells, L cell positions, E edges, K operations.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,44 +12,37 @@ from ddarts.genotype.parse import check_weights, invalid_cells
 from ddarts.genotype.schema import Genotype
 from ddarts.genotype.table import cells_of_table
 from ddarts.ops import threshold
-from ddarts.space.primitives import Space
-from ddarts.space.topology import INPUTS
+from ddarts.search.layout import Layout
+from ddarts.space.topology import nodes
 from ddarts.supernet.alphas import Alphas
 
 
 @dataclass(frozen=True)
 class ParseRule:
-    """How α become a genotype: the space, the nodes of a cell, how many of them its output is made of, the method and
-    its threshold."""
+    """How α become a genotype: what the cells are made of, the method and its threshold."""
 
-    space: Space
-    steps: int
-    multiplier: int
+    layout: Layout
     method: str
     threshold: float
 
-    def genotype(self, mixing: Tensor, name: str, reductions: tuple[int, ...]) -> tuple[Genotype | None, list[str]]:
-        """The genotype of σ(α) [L, E, K], or None with a line for each cell that no network can be built of."""
-        check_weights(mixing.cpu().numpy(), self.space, self.steps, "alphas")
-        _, table, counts = threshold(mixing, self.steps, self.method, self.threshold)
-        cells = cells_of_table(table.cpu().numpy(), counts.cpu().numpy(), self.space)
-        problems = invalid_cells(cells, self.steps)
-        if problems:
-            return None, problems
-        concat = tuple(range(INPUTS, self.steps + INPUTS))[-self.multiplier :]
-        return Genotype(name, self.space.name, self.steps, concat, reductions, cells), []
+    def genotype(self, mixing: Tensor, name: str) -> tuple[Genotype, list[str]]:
+        """The genotype of σ(α) [S, E, K], with a line for each cell that no network can be built of. Cells that
+        positions share stay shared."""
+        layout = self.layout
+        check_weights(mixing.cpu().numpy(), layout.space, layout.steps, "alphas")
+        _, table, counts = threshold(mixing, layout.steps, self.method, self.threshold)
+        cells = cells_of_table(table.cpu().numpy(), counts.cpu().numpy(), layout.space)
+        concat = tuple(nodes(layout.steps))[-layout.multiplier :]
+        found = Genotype(name, layout.space.name, layout.steps, concat, layout.reductions, cells, layout.shared)
+        return found, invalid_cells(cells, layout.steps)
 
     def kept(self, mixing: Tensor) -> list:
-        """Which operations of σ(α) [L, E, K] stay, as nested lists of bool."""
-        return threshold(mixing, self.steps, self.method, self.threshold)[0].tolist()
+        """Which operations of σ(α) [S, E, K] stay at every position, as nested lists of bool [L][E][K]."""
+        kept = threshold(mixing, self.layout.steps, self.method, self.threshold)[0].tolist()
+        return [kept[cell] for cell in self.layout.sequence]
 
 
 @torch.no_grad()
 def mixing_of(alphas: Alphas) -> Tensor:
-    """σ(α) of every cell position, [L, E, K]."""
-    return alphas.per_position(alphas.mixing())
-
-
-def mixing_array(alphas: Alphas) -> np.ndarray:
-    """The same on the host."""
-    return mixing_of(alphas).cpu().numpy()
+    """σ(α) of the distinct cells, [S, E, K]."""
+    return alphas.mixing()

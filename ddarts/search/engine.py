@@ -1,7 +1,6 @@
 """The search's loop: epochs of iterations, what is logged after each, checkpoints, and the genotype at the end."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,18 +8,23 @@ import torch
 
 from ddarts.config.search import SearchConfig
 from ddarts.config.validate import validate
-from ddarts.data.loader import Loader
+from ddarts.genotype.files import to_dict
+from ddarts.genotype.schema import Genotype
 from ddarts.ops import use_backend
+from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.rng import rng_state, set_rng_state
 from ddarts.runtime.run import Run, check_fits, kept_options, open_run
-from ddarts.runtime.schedule import cosine, set_learning_rate
+from ddarts.runtime.schedule import set_learning_rate
 from ddarts.search import reach, results
 from ddarts.search.build import SearchData, Searcher, build
-from ddarts.search.discretise import ParseRule, mixing_array, mixing_of
-from ddarts.search.iteration import ArchitectureReport, Batch, WeightReport
+from ddarts.search.departure import FIRST_EPOCH, Departure
+from ddarts.search.discretise import ParseRule, mixing_of
+from ddarts.search.iteration import ArchitectureReport, WeightReport
+from ddarts.search.layout import BASELINE_ALPHA, layout_of
+from ddarts.search.phases import Phase, Schedule, phases
 from ddarts.supernet.network import frozen_statistics, steady_weights
 
 _log = logging.getLogger(__name__)
@@ -34,6 +38,7 @@ def search(config: SearchConfig) -> dict[str, Any]:
     checkpoints. Raises UsageError or DdartsError with one line that says what to do.
     """
     config = validate(config)
+    layout_of(config)  # a baseline that is not there or does not fit is refused before any work
     with use_backend(config.backend), open_run(config, "search") as run:
         data, searcher = build(config)
         return Engine(config, data, searcher, run).search()
@@ -45,10 +50,14 @@ class Engine:
     def __init__(self, config: SearchConfig, data: SearchData, searcher: Searcher, run: Run) -> None:
         self.config, self.data, self.searcher, self.run = config, data, searcher, run
         self.iteration = searcher.iteration
-        self.rule = ParseRule(searcher.space, config.steps, config.multiplier, config.parse_method, config.op_threshold)
+        self.rule = ParseRule(searcher.layout, config.parse_method, config.op_threshold)
+        self.schedule = Schedule(config)
+        baseline = None if config.no_arch_metric else searcher.layout.baseline
+        self.departure = Departure(self.rule, baseline, self.schedule.pretraining + FIRST_EPOCH)
         self.epoch = self.batch = self.step = 0
         self.per_epoch = data.train.batches_per_epoch
-        self.total = min(config.epochs * self.per_epoch, config.max_steps or config.epochs * self.per_epoch)
+        whole = self.schedule.epochs * self.per_epoch
+        self.total = min(whole, config.max_steps or whole)
         self.means = RunningMeans()
         self.measured: dict[str, Any] | None = None  # what the last full epoch ended with
         if run.restored is not None:
@@ -60,29 +69,34 @@ class Engine:
         self._warn_of_reach()
         if self.run.restored is None:
             self._save()
-        valid = None if self.config.single_level else endless(self.data.valid, self.step)
+        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.step, self.per_epoch)
         with Progress(self.total, "search", report_freq=self.config.report_freq, done=self.step) as self.progress:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
-            while self.step < self.total:
-                self._run_epoch(valid)
+            while self.step < self.total and not self.departure.settled:
+                self._run_epoch(phase_of(self.epoch))
                 self._end_epoch_if_due()
         return self._finish()
 
     def _warn_of_reach(self) -> None:
-        steps = [max(0, min(self.per_epoch, self.total - e * self.per_epoch)) for e in range(self.config.epochs)]
+        config = self.config
         line = reach.warning(
-            steps, self.config.arch_learning_rate, self.config.arch_learning_rate_min, self.config.op_threshold
+            self.schedule.alpha_steps(self.per_epoch, self.total),
+            config.arch_learning_rate,
+            config.arch_learning_rate_min,
+            config.op_threshold,
+            BASELINE_ALPHA if config.arch_baseline else None,
         )
         if line:
             _log.warning(line)
 
-    def _run_epoch(self, valid: Iterator[Batch] | None) -> None:
+    def _run_epoch(self, phase: Phase) -> None:
         self._set_learning_rates()
         self.searcher.network.train()
         self.run.clock.start()
         for batch in self.data.train.epoch(self.epoch, start=self.batch):
             with self.run.naming_checkpoint():
-                self._iterate(batch, valid)
+                architecture, weights = phase.step(batch, self.step)
+            self._count(phase, architecture, weights, len(batch[1]))
             self.batch += 1
             self.step += 1
             self.run.clock.lap()
@@ -96,31 +110,26 @@ class Engine:
         self.run.clock.stop(self.searcher.device)
 
     def _set_learning_rates(self) -> None:
-        config = self.config
-        weights = cosine(self.epoch, config.epochs, config.learning_rate, config.learning_rate_min)
-        alphas = cosine(self.epoch, config.epochs, config.arch_learning_rate, config.arch_learning_rate_min)
-        set_learning_rate(self.iteration.weight_optimizer, weights)
-        set_learning_rate(self.iteration.alpha_optimizer, alphas)
+        set_learning_rate(self.iteration.weight_optimizer, self.schedule.weight_rate(self.epoch))
+        set_learning_rate(self.iteration.alpha_optimizer, self.schedule.alpha_rate(self.epoch))
 
-    def _iterate(self, batch: Batch, valid: Iterator[Batch] | None) -> None:
-        if valid is None:
-            architecture, weights = self.iteration.joint_step(batch, self.step)
-        else:
-            architecture = self.iteration.architecture_step(next(valid), self.step)
-            weights = self.iteration.weight_step(batch, self.step)
-            self.means.add(valid_loss=architecture.ce)
-        self._count(architecture, weights, len(batch[1]))
-
-    def _count(self, architecture: ArchitectureReport, weights: WeightReport, images: int) -> None:
-        self.means.add(zero_one=architecture.zero_one, gradient_norm=weights.gradient_norm)
+    def _count(self, phase: Phase, architecture: ArchitectureReport | None, weights: WeightReport, images: int) -> None:
+        self.means.add(gradient_norm=weights.gradient_norm)
         self.means.add(images, train_loss=weights.ce, train_acc=100 * weights.correct / images)
+        if architecture is None:
+            return
+        self.means.add(zero_one=architecture.zero_one)
+        if phase.validates:
+            self.means.add(valid_loss=architecture.ce)
         found = architecture.found
         if found is not None:
             self.means.add(marginal=found.marginal, ablation_loss=found.ablation_loss, ablation_floor=found.floor_acts)
 
     def _report(self) -> None:
         loss, accuracy = (lambda: self.means.mean("train_loss")), (lambda: self.means.mean("train_acc"))
-        self.progress.advance(description=f"epoch {self.epoch + 1}/{self.config.epochs}", loss=loss, accuracy=accuracy)
+        self.progress.advance(
+            description=f"epoch {self.epoch + 1}/{self.schedule.epochs}", loss=loss, accuracy=accuracy
+        )
         if self.step % self.config.report_freq == 0 or self.batch == self.per_epoch:
             self.run.log.row("train", self.step, self.epoch, loss=loss(), accuracy=accuracy(), **self._rates())
 
@@ -133,20 +142,26 @@ class Engine:
     def _end_epoch_if_due(self) -> None:
         if self.batch < self.per_epoch:
             return
+        self.departure.observe(self.epoch, mixing_of(self.searcher.alphas))
         found = self.measured = self._measure("epoch")
-        line = (
-            f"epoch {self.epoch + 1}: validation accuracy {found['valid_acc']:.2f} %, discretised "
-            f"{found['discretised_acc']:.2f} %, {found['above_threshold']} operations at or above "
-            f"{self.config.op_threshold:g}"
-        )
-        _log.info(line)
+        _log.info(self._epoch_line(found))
         self.epoch, self.batch = self.epoch + 1, 0
         self.means.clear()
         self._save()
 
+    def _epoch_line(self, found: dict[str, Any]) -> str:
+        line = (
+            f"epoch {self.epoch + 1}{' (pretraining)' if self.schedule.pretrains(self.epoch) else ''}: validation "
+            f"accuracy {found['valid_acc']:.2f} %, discretised {found['discretised_acc']:.2f} %, "
+            f"{found['above_threshold']} operations at or above {self.config.op_threshold:g}"
+        )
+        if self.departure.distances:
+            line += f", distance to {self.config.arch_baseline} {self.departure.distances[-1]:.4f}"
+        return line + (", which has settled: the search ends" if self.departure.settled else "")
+
     def _measure(self, kind: str) -> dict[str, Any]:
         """Accuracy of the network and of its discretised form, with the epoch's means: a row of the log; and α."""
-        mixing = mixing_array(self.searcher.alphas)
+        mixing = mixing_of(self.searcher.alphas).cpu().numpy()
         whole, discretised = self.accuracy(), self.discretised_accuracy()
         row = {
             **self.means.all(),
@@ -156,10 +171,11 @@ class Engine:
             "discretised_acc": discretised.top1,
             "discretisation_gap": whole.top1 - discretised.top1,
             "above_threshold": int((mixing >= self.config.op_threshold).sum()),
+            **({"distance": self.departure.distances[-1]} if self.departure.distances else {}),
         }
         self.run.log.row(kind, self.step, self.epoch, **row)
         self.run.log.row("alphas", self.step, self.epoch, alphas=np.round(mixing, 4))
-        results.write_alphas(self.run.run_dir, self.searcher.alphas)
+        results.write_alphas(self.run.run_dir, self.searcher)
         return row
 
     def accuracy(self) -> EvalResult:
@@ -176,10 +192,10 @@ class Engine:
         Kept operations count fully, the others not at all. BN uses the statistics of each batch: the running ones
         belong to the mixture of all operations and say nothing about a network without most of them.
         """
-        mixing = mixing_of(self.searcher.alphas)
-        weights = torch.ones_like(mixing)
+        alphas = self.searcher.alphas
+        mixing = mixing_of(alphas)
         with frozen_statistics(self.searcher.network):
-            return self._evaluate(weights, self.rule.kept(mixing))
+            return self._evaluate(torch.ones_like(alphas.per_position(mixing)), self.rule.kept(mixing))
 
     @torch.no_grad()
     def _evaluate(self, weights: torch.Tensor, keep: list | None) -> EvalResult:
@@ -208,6 +224,8 @@ class Engine:
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
             "scale": self.iteration.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
+            "baseline": _as_dict(self.searcher.layout.baseline),
+            "distances": list(self.departure.distances),
             "means": self.means.state(),
             "measured": self.measured,
             "rng": rng_state(),
@@ -220,6 +238,12 @@ class Engine:
         for name, module in (("network", self.searcher.network), ("alphas", self.searcher.alphas)):
             check_fits(name, module, state[name], self.run.run_dir)
             module.load_state_dict(state[name])
+        if state.get("baseline") != _as_dict(self.searcher.layout.baseline):
+            raise DdartsError(
+                f"{self.run.run_dir}: its baseline {self.config.arch_baseline} was another when the run began; "
+                "put the file back, or start a new run"
+            )
+        self.departure.distances = list(state.get("distances", ()))
         self.iteration.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.iteration.scale.load_state_dict(state["scale"])
@@ -230,9 +254,5 @@ class Engine:
         set_rng_state(state["rng"])
 
 
-def endless(loader: Loader, start: int) -> Iterator[Batch]:
-    """Batches of all epochs without end, from batch number `start` on."""
-    epoch, batch = divmod(start, loader.batches_per_epoch)
-    while True:
-        yield from loader.epoch(epoch, start=batch)
-        epoch, batch = epoch + 1, 0
+def _as_dict(baseline: Genotype | None) -> dict[str, Any] | None:
+    return None if baseline is None else to_dict(baseline)

@@ -102,6 +102,11 @@ class Iteration:
         zero_one = self._step_alphas(ce, ce_gradient, found, step)
         return ArchitectureReport(ce.detach(), zero_one, found)
 
+    def pretraining_step(self, batch: Batch, step: int) -> WeightReport:
+        """Step the weights alone. (The official recipe's buffers of α gather the gradients of every such batch.)"""
+        self._keep_alphas()
+        return self.weight_step(batch, step)
+
     def weight_step(self, batch: Batch, step: int) -> WeightReport:
         """Step the weights once on a training batch (after `architecture_step`, if there is one)."""
         weights = self.alphas.per_position(self.alphas.mixing())

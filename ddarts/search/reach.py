@@ -1,22 +1,21 @@
 """Whether α can move far enough in a search to be kept.
 
 Adam moves a parameter by at most about its learning rate a step, so the sum of the learning rates over all steps bounds
-how far α gets. An operation is kept from σ(α) ≥ threshold on: α ≥ 1.73 for 0.85.
+how far α gets. An operation is kept from σ(α) ≥ threshold on: α ≥ 1.73 for 0.85. A search that starts from a baseline
+has α = 10 at its operations: these are dropped only where α can fall by 8.27.
 """
 
 import math
 from collections.abc import Sequence
 
-from ddarts.runtime.schedule import cosine
-
 SAFE = 3.0  # clear of the threshold 0.85, at 1.73
 MARGIN = 1.0  # beyond the threshold, where that is higher
+Stretches = Sequence[tuple[int, float]]  # steps of α in each epoch, and where its rate stands between end (0) and start
 
 
-def travelled(steps_per_epoch: Sequence[int], start: float, end: float) -> float:
-    """Σ of α's learning rate over all steps of a search with this many steps in each epoch."""
-    epochs = len(steps_per_epoch)
-    return sum(steps * cosine(epoch, epochs, start, end) for epoch, steps in enumerate(steps_per_epoch))
+def travelled(stretches: Stretches, start: float, end: float) -> float:
+    """Σ of α's learning rate over all steps of a search."""
+    return sum(steps * (end + (start - end) * share) for steps, share in stretches)
 
 
 def needed(threshold: float) -> float:
@@ -24,17 +23,34 @@ def needed(threshold: float) -> float:
     return max(SAFE, math.log(threshold / (1 - threshold)) + MARGIN)
 
 
-def warning(steps_per_epoch: Sequence[int], start: float, end: float, threshold: float = 0.85) -> str | None:
-    """A line for a search whose α cannot pass the threshold, with learning rates that suffice; None if it can."""
-    reach = travelled(steps_per_epoch, start, end)
-    if reach >= needed(threshold):
-        return None
-    unit = travelled(steps_per_epoch, 1.0, 0.0)
-    wanted = (needed(threshold) - travelled(steps_per_epoch, 0.0, end)) / unit
-    digits = 1 - math.floor(math.log10(wanted))
-    sufficient = math.ceil(wanted * 10**digits) / 10**digits
-    return (
-        f"α can move by about {reach:.2g} in {sum(steps_per_epoch)} steps, and {needed(threshold):.2g} is needed to "
-        f"pass the threshold {threshold:g} safely: use --arch_learning_rate {sufficient:g} "
-        f"--arch_learning_rate_min {end:g} or more, or more steps"
-    )
+def warning(
+    stretches: Stretches, start: float, end: float, threshold: float = 0.85, baseline_alpha: float | None = None
+) -> str | None:
+    """A line for a search whose α cannot pass the threshold, with learning rates that suffice, or (with the α at which
+    a baseline's operations start) whose α cannot fall below it; None if they can."""
+    steps, reach = sum(count for count, _ in stretches), travelled(stretches, start, end)
+    if steps == 0:
+        return "α do not move: every step belongs to pretraining; take more steps, or fewer --pretrain_epochs"
+    wanted = needed(threshold)
+    if reach < wanted:
+        return (
+            f"α can move by about {reach:.2g} in {steps} steps, and {wanted:.2g} is needed to pass the threshold "
+            f"{threshold:g} safely: use --arch_learning_rate {_sufficient(stretches, end, wanted):g} "
+            f"--arch_learning_rate_min {end:g} or more, or more steps"
+        )
+    fall = 0.0 if baseline_alpha is None else baseline_alpha - math.log(threshold / (1 - threshold))
+    if reach < fall:
+        return (
+            f"operations can be added to the baseline, but none of its own can be dropped: α can move by about "
+            f"{reach:.2g} in {steps} steps, and {fall:.2g} is needed from α = {baseline_alpha:g} down to the threshold "
+            f"{threshold:g}: --arch_learning_rate {_sufficient(stretches, end, fall):g} --arch_learning_rate_min "
+            f"{end:g} or more would do"
+        )
+    return None
+
+
+def _sufficient(stretches: Stretches, end: float, wanted: float) -> float:
+    """The learning rate, rounded up to two digits, from which α travel as far as `wanted`."""
+    exact = (wanted - travelled(stretches, 0.0, end)) / travelled(stretches, 1.0, 0.0)
+    digits = 1 - math.floor(math.log10(exact))
+    return math.ceil(exact * 10**digits) / 10**digits

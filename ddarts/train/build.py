@@ -1,5 +1,6 @@
 """From a configuration to everything one training needs: data, network, optimizer, the step."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,16 +12,20 @@ from ddarts.data.augment import Augmentation, training_augmentation
 from ddarts.data.datasets import load
 from ddarts.data.images import ImageSet
 from ddarts.data.loader import Loader, make_loader
+from ddarts.genotype.liveness import dead_cells_remark
 from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture, channels
 from ddarts.network.stems import stem_for
+from ddarts.network.wiring import wired
 from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
 from ddarts.runtime.errors import UsageError
 from ddarts.runtime.seeds import seed_all
 from ddarts.train.average import MovingAverage
 from ddarts.train.optimizer import make_optimizer
 from ddarts.train.step import Stepper
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
     genotype = architecture(config.arch or "", config.layers, config.derivation)
+    remark = dead_cells_remark(wired(genotype, config.baseline_wiring))
+    if remark:
+        _log.warning(remark)
     width = channels(config.arch or "", config.init_channels)
     layout = memory_format(precision, device) if config.channels_last else torch.contiguous_format
     data = build_data(config, device, layout)

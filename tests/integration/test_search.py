@@ -16,7 +16,7 @@ from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DivergedError, UsageError
 from ddarts.runtime.loss_scale import LossScale
 from ddarts.runtime.signals import Requeue
-from ddarts.search import engine as engine_module
+from ddarts.search import phases as phases_module
 from ddarts.search.build import build_searcher
 from ddarts.search.iteration import Iteration
 from tests.bits import assert_same_bits
@@ -119,29 +119,29 @@ def test_a_run_is_never_written_over(tmp_path):
 
 @pytest.mark.parametrize("which", ["training", "validation"])
 def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch, which):
-    iterate = engine_module.Engine._iterate
+    iterate = phases_module.Bilevel.step
     poisoned = []
 
-    def poison(self, batch, valid):
-        if self.step < 2:
-            return iterate(self, batch, valid)
-        parameters = [*self.searcher.network.parameters(), self.searcher.alphas.logits]
+    def poison(self, batch, number):
+        if number < 2:
+            return iterate(self, batch, number)
+        parameters = [*self.iteration.parameters, self.iteration.alphas.logits]
         before = [p.detach().clone() for p in parameters]
         moments = copy.deepcopy(self.iteration.weight_optimizer.state_dict())
         images, labels = batch
         if which == "training":
             batch = images * float("nan"), labels
         else:
-            valid = iter([(images * float("nan"), labels)])
+            self.valid = iter([(images * float("nan"), labels)])
         try:
-            iterate(self, batch, valid)
+            iterate(self, batch, number)
         finally:
             kept = len(parameters) - (1 if which == "training" else 0)  # α had their step before the weights'
             assert all(torch.equal(a, b) for a, b in zip(before[:kept], parameters[:kept], strict=True))
             assert_same_bits(moments, self.iteration.weight_optimizer.state_dict())
-            poisoned.append(self.step)
+            poisoned.append(number)
 
-    monkeypatch.setattr(engine_module.Engine, "_iterate", poison)
+    monkeypatch.setattr(phases_module.Bilevel, "step", poison)
     with pytest.raises(DivergedError, match="step 2 or its gradient.* is not finite .*last good checkpoint: step 0 of"):
         run(tmp_path)
     assert poisoned == [2]

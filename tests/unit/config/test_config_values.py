@@ -67,7 +67,6 @@ REFUSED = [
     (SearchConfig, "ds_config", "z.json", "use --engine torch"),
     (SearchConfig, "loader", "dali", "resident or torchvision"),
     (SearchConfig, "supernet", "fast", "auto, reference or fused"),
-    (SearchConfig, "arch_baseline", "ResNet18", "leave it out"),
     (TrainConfig, "drop_path_prob", "1", "below 1"),
     (TrainConfig, "label_smooth", "1", "below 1"),
     (TrainConfig, "ema", "1", "below 1"),

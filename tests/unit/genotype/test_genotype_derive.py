@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ddarts.config import DeriveConfig, SearchConfig, to_yaml
-from ddarts.genotype import derive as derive_module
-from ddarts.genotype import files, parse, zoo
+from ddarts.genotype import alphas_file, files, parse, zoo
 from ddarts.genotype.derive import derive
 from ddarts.runtime.errors import DdartsError, UsageError
 
@@ -87,19 +86,36 @@ def test_a_run_folder_brings_its_own_settings(tmp_path):
     assert asked.cells == parse.parse(weights, "ddarts", 4, "darts")
 
 
-def test_a_search_from_a_baseline_keeps_its_layout(tmp_path, monkeypatch):
-    monkeypatch.setattr(derive_module, "run_settings", lambda folder: {"arch_baseline": "Xception"})
-    (tmp_path / "shared").mkdir()
-    saved(tmp_path / "shared", strong(3, 14, 12))
-    shared = derive(DeriveConfig(alphas=str(tmp_path / "shared")))
+def test_a_file_says_space_reductions_and_which_positions_share_a_cell(tmp_path):
+    alphas, path = strong(3, 14, 12), tmp_path / "alphas.npz"
     baseline = zoo.baseline("Xception")
-    assert (shared.reductions, shared.sequence) == (baseline.reductions, baseline.sequence)
-    saved(tmp_path, strong(13, 14, 12))
-    single = derive(DeriveConfig(alphas=str(tmp_path)))
-    assert (single.reductions, single.sequence, single.layers) == (baseline.reductions, None, 13)
-    saved(tmp_path, strong(4, 14, 12))
-    with pytest.raises(DdartsError, match="4 cells: the baseline Xception has 3 distinct ones at 13 positions"):
-        derive(DeriveConfig(alphas=str(tmp_path)))
+    alphas_file.write_alphas(path, alphas, alphas, "dartopti", baseline.reductions, baseline.sequence)
+    genotype = derive(DeriveConfig(alphas=str(path)))
+    assert (genotype.space, genotype.layers, len(genotype.cells)) == ("dartopti", 13, 3)
+    assert (genotype.reductions, genotype.sequence) == (baseline.reductions, baseline.sequence)
+    assert derive(DeriveConfig(alphas=str(path), reductions=(4, 12))).reductions == (4, 12)
+    with pytest.raises(DdartsError, match="expected for space ddarts; it fits space dartopti"):
+        derive(DeriveConfig(alphas=str(path), space="ddarts"))
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        ({"space": np.array("mine")}, "space is none of ddarts, dartopti"),
+        ({"space": np.array(["ddarts"])}, "space is none of"),
+        ({"sequence": np.array([0, 8])}, "sequence must name cells from 0 to 7"),
+        ({"sequence": np.array([], dtype=int)}, "sequence must name cells from 0 to 7"),
+        ({"sequence": np.zeros(1001, dtype=int)}, "sequence must be a list of at most 1000 whole numbers"),
+        ({"reductions": np.array([0.5])}, "reductions must be a list of at most 1000 whole numbers"),
+        ({"reductions": np.array([3, 9])}, "they must be ascending positions below 8"),
+        ({"reductions": np.array([{}], dtype=object)}, "reductions cannot be read"),
+    ],
+)
+def test_what_else_a_file_says_must_make_sense(tmp_path, more, part):
+    path = saved(tmp_path, strong(), **more)
+    with pytest.raises(DdartsError) as caught:
+        derive(DeriveConfig(alphas=path))
+    assert str(caught.value).startswith(f"{path}: ") and part in str(caught.value)
 
 
 def test_weak_alphas_name_their_cells(tmp_path):

@@ -110,6 +110,7 @@ ACTS = {
 }
 RUNS = "about the run's folder and length: tests/integration"
 REFUSED = "refused by validation in this version: tests/unit/config"
+BASELINE = "about searches from a baseline: tests/unit/search/test_layout.py and tests/integration"
 NO_EFFECT = "published, without effect: tests/unit/config"
 EXEMPT = {
     "out": RUNS,
@@ -120,9 +121,11 @@ EXEMPT = {
     "backend": "chosen for the whole process: tests/ops/test_backend_choice.py",
     "engine": REFUSED,
     "ds_config": REFUSED,
-    "arch_baseline": REFUSED,
-    "pretrain_epochs": NO_EFFECT,
-    "no_arch_metric": NO_EFFECT,
+    "arch_baseline": BASELINE,
+    "baselines": BASELINE,
+    "baseline_wiring": BASELINE,
+    "pretrain_epochs": BASELINE,
+    "no_arch_metric": BASELINE,
     "model_path": NO_EFFECT,
     "arch_lr_gamma": NO_EFFECT,
     "gpus": NO_EFFECT,
