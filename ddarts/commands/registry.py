@@ -40,7 +40,7 @@ COMMANDS = {
         Command(config.TrainConfig, "ddarts.train.engine:train", "pairs"),
         Command(config.EvaluateConfig, "ddarts.evaluate.accuracy:evaluate", "pairs"),
         Command(config.CostConfig, "ddarts.evaluate.cost:cost", "pairs"),
-        Command(config.DistanceConfig, "ddarts.commands.small:distance", "distances"),
+        Command(config.DistanceConfig, "ddarts.evaluate.distances:distance", "distances"),
         Command(config.ArchsConfig, "ddarts.commands.small:archs", "architectures"),
         Command(config.ShowConfig, "ddarts.evaluate.drawing:show", "shown"),
         Command(config.BenchConfig, "ddarts_benchmarks.run:bench", "measured"),

@@ -5,6 +5,8 @@ from typing import Any
 
 Result = Mapping[str, Any]
 
+_BAR = 32  # characters of the longest bar
+
 
 def pairs(result: Result, _options: Any = None) -> str:
     """One `name  value` line for each entry."""
@@ -27,9 +29,16 @@ def shown(result: Result, options: Any) -> str:
 
 
 def distances(result: Result, _options: Any) -> str:
-    """The distance, then cell by cell."""
-    rows = [(str(index), _text(value)) for index, value in enumerate(result["cells"])]
-    return f"distance  {_text(result['distance'])}\n{table(('cell', 'distance'), rows)}"
+    """The distance, then cell by cell with bars; or the distances of many architectures, which numbers stand for."""
+    if "names" in result:
+        titles = ("", "architecture", *(str(index) for index in range(len(result["names"]))))
+        numbered = enumerate(zip(result["names"], result["distances"], strict=True))
+        shown = table(titles, [(str(i), name, *(f"{value:.3f}" for value in row)) for i, (name, row) in numbered])
+    else:
+        widest = max(result["cells"]) or 1.0
+        rows = [(str(i), _text(value), bar(value / widest)) for i, value in enumerate(result["cells"])]
+        shown = f"distance  {_text(result['distance'])}\n{table(('cell', 'distance', ''), rows)}"
+    return "\n".join([shown, *result.get("files", [])])
 
 
 def architectures(result: Result, options: Any) -> str:
@@ -144,6 +153,12 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     width = None if sys.stdout.isatty() else 10_000
     Console(file=out, width=width, markup=False, highlight=False).print(grid)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines() if line.strip())
+
+
+def bar(share: float) -> str:
+    """A bar of `share` (0 to 1) of the full length, to an eighth of a character."""
+    eighths = round(8 * _BAR * share)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
 def _indented(text: str) -> str:

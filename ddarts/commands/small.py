@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from ddarts.config import ArchsConfig, DeriveConfig, DistanceConfig
+from ddarts.config import ArchsConfig, DeriveConfig
 
 
 def derive(options: DeriveConfig) -> dict[str, Any]:
@@ -12,15 +12,6 @@ def derive(options: DeriveConfig) -> dict[str, Any]:
     from ddarts.genotype.derive import derive as derive_genotype
 
     return files.to_dict(derive_genotype(options))
-
-
-def distance(options: DistanceConfig) -> dict[str, Any]:
-    """The distance between two architectures, and of each pair of cells. Neither needs to be one that can be built."""
-    from ddarts.genotype.distance import distance as between
-    from ddarts.genotype.zoo import resolve
-
-    first, second = (resolve(str(name), buildable=False) for name in (options.first, options.second))
-    return dataclasses.asdict(between(first, second, strict=options.strict))
 
 
 def archs(options: ArchsConfig) -> dict[str, Any]:

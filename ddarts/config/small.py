@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from ddarts.config import common
 from ddarts.config.options import option
+from ddarts.config.values import shown
 
 MAX_CLASSES = 10**6
 
+_DISTANCE_FILES = (".png", ".svg", ".csv", ".json")
 _LAYERS = {"minimum": 1, "maximum": 1000}
 _PUBLISHED_PARSE = {
     "choices": common.PARSE_METHODS,
@@ -139,13 +141,32 @@ class ShowConfig:
 
 @dataclass(frozen=True)
 class DistanceConfig:
-    """How far two architectures lie apart (article, section 4.4)."""
+    """How far two architectures lie apart, or each of many from every other (article, section 4.4)."""
 
     command: ClassVar[str] = "distance"
 
-    first: str | None = option(None, common.ARCH_HELP, required=common.ARCH, positional=True)
-    second: str | None = option(None, "the other one", required=common.ARCH, positional=True)
+    first: str | None = option(None, common.ARCH_HELP, positional=True)
+    second: str | None = option(None, "the other one", positional=True)
+    matrix: tuple[str, ...] | None = option(
+        None, "instead of two: these architectures, pair by pair; a name with * or ? takes all of the zoo that match"
+    )
     strict: bool = option(False, "count cells that only one of them has as distance 1")
+    op_weights: str | None = option(
+        None, "JSON file with the operations' weights, or results of ddarts bench ops (left out: the published weights)"
+    )
+    output: str | None = option(
+        None, "new file: .png or .svg draws (and leaves the values beside it as .csv), .csv or .json holds the values"
+    )
+
+    def conflicts(self) -> Iterator[str]:
+        """What is wrong with the options taken together, one line each."""
+        if self.matrix and self.first:
+            yield f"{shown(self.first)}: give two architectures or --matrix, not both"
+        for name in ("first", "second"):
+            if not self.matrix and not getattr(self, name):
+                yield f"{name.upper()} is missing: {common.ARCH}"
+        if self.output and not self.output.lower().endswith(_DISTANCE_FILES):
+            yield f"--output {self.output}: its name must end in {', '.join(_DISTANCE_FILES)}"
 
 
 @dataclass(frozen=True)

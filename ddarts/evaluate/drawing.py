@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ddarts.evaluate.output import check_free, write
 from ddarts.evaluate.text import as_text
 from ddarts.evaluate.wiring import chosen
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.schema import Genotype
 from ddarts.genotype.zoo import resolve
 from ddarts.runtime.errors import DdartsError, UsageError
-from ddarts.runtime.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from ddarts.config.small import ShowConfig
@@ -60,17 +60,8 @@ def draw(
     implied = SUFFIXES.get(path.suffix.lower())
     if implied and implied != format:
         raise UsageError(f"--output {path}: its name says {implied}, but --format is {format}; make them agree")
-    if path.parent.exists() and not path.parent.is_dir():
-        raise UsageError(f"--output {path}: {path.parent} is a file, not a folder; choose another name")
-    if path.is_dir() or (path.exists() and not overwrite):
-        what = "is a folder" if path.is_dir() else "is there already"
-        raise UsageError(f"--output {path}: {what}; choose another name")
-    data = render(genotype, format, cells)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_bytes(path, data)
-    except OSError as error:
-        raise DdartsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    check_free(path, overwrite)
+    write(path, render(genotype, format, cells))
     return path
 
 

@@ -1,22 +1,19 @@
 """Distance between two architectures, from the operations on their edges.
 
 A cell becomes a set of rows, one an edge, of the 12 DARTOpti operations that are present. Two rows differ by the
-Hamming distance weighted by the operations' measured accuracies (`op_accuracy.json`), two cells by the symmetric
+Hamming distance weighted by the operations' accuracies (`op_weights`), two cells by the symmetric
 Hausdorff distance of their sets of rows, two architectures by the mean over their cells paired in order.
 """
 
-import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ddarts.genotype.op_weights import check_weights, published_weights
 from ddarts.genotype.schema import Genotype
-from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.runtime.errors import DdartsError
 from ddarts.space import topology
 from ddarts.space.primitives import DARTOPTI
 
@@ -39,11 +36,25 @@ def distance(a: Genotype, b: Genotype, strict: bool = False, weights: Mapping[st
     compared as sets: which edge carries a row does not matter in either variant.) `weights` gives every operation's
     weight, instead of the published accuracies. UsageError on weights, DdartsError on operations that do not fit.
     """
-    vector = _vector(published_weights() if weights is None else weights)
-    pairs = zip(expand(a), expand(b), strict=False)
-    cells = [_hausdorff(rows_a, rows_b, vector) for rows_a, rows_b in pairs]
+    return _between(expand(a), expand(b), strict, _vector(weights))
+
+
+def distances(
+    genotypes: Sequence[Genotype], strict: bool = False, weights: Mapping[str, float] | None = None
+) -> list[list[float]]:
+    """The distance of every genotype to every other, [n][n]; arguments and errors as `distance` has them."""
+    vector, expanded = _vector(weights), [expand(genotype) for genotype in genotypes]
+    matrix = [[0.0] * len(expanded) for _ in expanded]
+    for i, first in enumerate(expanded):
+        for j, second in enumerate(expanded[:i]):
+            matrix[i][j] = matrix[j][i] = _between(first, second, strict, vector).distance
+    return matrix
+
+
+def _between(a: Sequence[Rows], b: Sequence[Rows], strict: bool, weights: NDArray[np.float64]) -> Distance:
+    cells = [_hausdorff(rows_a, rows_b, weights) for rows_a, rows_b in zip(a, b, strict=False)]
     if strict:
-        cells += [1.0] * abs(len(a.cells) - len(b.cells))
+        cells += [1.0] * abs(len(a) - len(b))
     return Distance(float(np.mean(cells)), tuple(cells))
 
 
@@ -63,28 +74,15 @@ def expand(genotype: Genotype) -> list[Rows]:
     return matrices
 
 
-@cache
-def published_weights() -> Mapping[str, float]:
-    """The published accuracy of every operation, in per cent."""
-    return json.loads((resources.files(__package__) / "op_accuracy.json").read_text(encoding="utf-8"))
-
-
-def _vector(weights: Mapping[str, float]) -> NDArray[np.float64]:
+def _vector(weights: Mapping[str, float] | None) -> NDArray[np.float64]:
     """Weights in the operations' order, summing to 1."""
-    missing = [op for op in DARTOPTI.operations if op not in weights]
-    if missing:
-        raise UsageError(f"weights: no weight for {', '.join(missing)}")
-    for op in DARTOPTI.operations:
-        value = weights[op]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"weights: {op} is {value}: a number of at least 0 is expected")
-    vector = np.array([weights[op] for op in DARTOPTI.operations], dtype=np.float64)
-    if vector.sum() == 0:
-        raise UsageError("weights: all are 0: at least one operation must count")
+    checked = published_weights() if weights is None else check_weights(weights, "weights")
+    vector = np.array([checked[op] for op in DARTOPTI.operations], dtype=np.float64)
     return vector / vector.sum()
 
 
 def _hausdorff(a: Rows, b: Rows, weights: NDArray[np.float64]) -> float:
     """The larger of both directed distances between two sets of rows."""
-    between = (a[:, None, :] != b[None, :, :]) @ weights
+    # Not a matrix product: the order in which that adds up is the machine's, and the last bit would be too.
+    between = ((a[:, None, :] != b[None, :, :]) * weights).sum(axis=-1)
     return float(max(between.min(axis=1).max(), between.min(axis=0).max()))

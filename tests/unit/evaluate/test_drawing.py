@@ -225,7 +225,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ddarts.evaluate.drawing.atomic_write_bytes", full)
+    monkeypatch.setattr("ddarts.evaluate.output.atomic_write_bytes", full)
     with pytest.raises(DdartsError, match="cannot be written: No space left on device"):
         draw(zoo.resolve(XCEPTION), tmp_path / "cells.txt", "text")
 

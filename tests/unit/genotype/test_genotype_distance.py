@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ddarts.genotype import zoo
-from ddarts.genotype.distance import distance, expand, published_weights
+from ddarts.genotype.distance import distance, distances, expand
+from ddarts.genotype.op_weights import published_weights, read_weights
 from ddarts.genotype.schema import Gene, Genotype
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.space.primitives import DARTOPTI
@@ -16,22 +17,8 @@ from ddarts.space.topology import edges
 
 FILES = Path(__file__).parents[2] / "data_files"
 RECORDED = json.loads((FILES / "distances.json").read_text())
-# Rows of the published table whose genotypes were published: the baselines and some results of threshold_edge.
-NAMES = {
-    "ResNet18": "baseline_ResNet18",
-    "ResNet50": "baseline_ResNet50",
-    "ResNet18C10": "ResNet18_cifar10_threshold_edge_0.85",
-    "ResNet50C100": "ResNet50_cifar100_threshold_edge_0.85",
-}
-REPRODUCED = {
-    ("ResNet18", "ResNet18"),
-    ("ResNet50", "ResNet50"),
-    ("ResNet18C10", "ResNet18C10"),
-    ("ResNet50C100", "ResNet50C100"),
-    ("ResNet18", "ResNet50"),
-    ("ResNet50", "ResNet18C10"),
-    ("ResNet18C10", "ResNet50C100"),
-}
+DOCUMENTED = Path(__file__).parents[3] / "docs" / "distance.md"
+METHODS = ("edge", "sparse")
 
 
 def get(name):
@@ -63,7 +50,7 @@ def plainly(a, b):
 @pytest.mark.parametrize("pair", RECORDED)
 def test_recorded_distances(pair):
     first, second = map(get, pair.split("|"))
-    assert distance(first, second).distance == pytest.approx(RECORDED[pair], rel=0, abs=1e-15)
+    assert distance(first, second).distance == RECORDED[pair]
     assert distance(second, first) == distance(first, second)
 
 
@@ -76,13 +63,36 @@ def test_against_the_definition(first, second):
     assert distance(first, second).cells == pytest.approx(plainly(first, second), rel=0, abs=1e-15)
 
 
-def test_published_table():
+def files_of(name):
+    """The published genotypes that a name of the published table may mean, by parse method."""
+    start, _, dataset = name.partition("C")
+    names = {method: f"{start}_cifar{dataset}_threshold_{method}_0.85" for method in METHODS}
+    return {method: get(names[method] if dataset else f"baseline_{start}") for method in METHODS}
+
+
+def test_the_documented_table_says_which_published_rows_are_reproduced():
     with open(FILES / "published_distances.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if (row["arch1"], row["arch2"]) in REPRODUCED]
-    assert len(rows) == len(REPRODUCED)
-    for row in rows:
-        found = distance(get(NAMES[row["arch1"]]), get(NAMES[row["arch2"]])).distance
-        assert found == pytest.approx(float(row["distance"]), abs=5.01e-4), row
+        published = {(row["arch1"], row["arch2"]): row["distance"] for row in csv.DictReader(file)}
+    lines = [line for line in DOCUMENTED.read_text(encoding="utf-8").splitlines() if " – " in line and "|" in line]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    pairs = [tuple(row[0].split(" – ")) for row in rows]
+    assert {pair for pair in published if pair[0] != pair[1]} == {*pairs, *(pair[::-1] for pair in pairs)}
+    assert all(float(value) == 0 for (a, b), value in published.items() if a == b)
+    for (a, b), (_, said, edge, sparse, reproduced) in zip(pairs, rows, strict=True):
+        assert said == published[a, b] == published[b, a]
+        first, second = files_of(a), files_of(b)
+        found = {(i, j): distance(first[i], second[j]).distance for i in METHODS for j in METHODS}
+        assert [edge, sparse] == [f"{found[method, method]:.4f}" for method in METHODS]
+        agrees = {key for key, value in found.items() if abs(value - float(said)) <= 5.01e-4}
+        assert reproduced == ("yes" if agrees else "no") and (not agrees or ("edge", "edge") in agrees)
+    assert [row[-1] for row in rows].count("yes") == 3
+
+
+def test_every_pair_of_many():
+    genotypes = [get(name) for name in ("baseline_ResNet18", "DD-4", "baseline_ResNet50")]
+    for strict in (False, True):
+        expected = [[distance(a, b, strict).distance for b in genotypes] for a in genotypes]
+        assert distances(genotypes, strict) == expected
 
 
 def test_strict_counts_cells_without_a_partner():
@@ -125,6 +135,38 @@ def test_wrong_weights(change, part):
     assert part in str(caught.value)
     with pytest.raises(UsageError, match="no weight for conv_3x1_1x3"):
         distance(get("DD-4"), get("DD-4"), weights={})
+
+
+def test_weights_of_a_file(tmp_path):
+    path, own = tmp_path / "weights.json", dict.fromkeys(DARTOPTI.operations, 1) | {"skip_connect": 2.5}
+    for content in (own, {"subject": "ops", "weights": own, "trainings": []}):
+        path.write_text(json.dumps(content))
+        assert read_weights(path) == own
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (None, "cannot be read (No such file"),
+        ("", "is not a JSON file"),
+        ("[" * 100_000, "is not a JSON file"),
+        ("[1]", "an object of operation: number is expected"),
+        ('{"weights": 3}', "an object of operation: number is expected"),
+        ('{"subject": "ops"}', "has no weights yet; finish it with ddarts bench ops"),
+        ("{}", "no weight for conv_3x1_1x3"),
+        (json.dumps({**published_weights(), "conv_9x9": 1}), "conv_9x9 is not one of the 12 operations"),
+        (json.dumps({**published_weights(), "skip_connect": None}), "skip_connect is None: a number of at least 0"),
+        (json.dumps({**published_weights(), "skip_connect": float("inf")}), "skip_connect is inf"),
+        (" " * (5 << 20), "is larger than 4 MiB"),
+    ],
+)
+def test_a_file_without_weights_is_named(tmp_path, content, part):
+    path = tmp_path / "weights.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_weights(path)
+    assert str(caught.value).startswith(f"--op_weights {path}: {part}") and "\n" not in str(caught.value)
 
 
 def test_an_operation_outside_the_twelve_is_named():
