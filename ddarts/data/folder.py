@@ -1,4 +1,4 @@
-"""Images in class folders, decoded once and held in memory.
+"""Images in class folders: as files, or decoded once and held in memory.
 
 Either root/train/<class>/* and root/test/<class>/* (or root/val), or root/<class>/*, of which a fixed fifth of every
 class is for testing. Names that start with a dot are ignored; every other file in a class folder must be an image.
@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
+from ddarts.data.decode import thumbnail
 from ddarts.data.draws import generator
-from ddarts.data.images import ImageSet, one_line
+from ddarts.data.images import FileSet, ImageSet
 from ddarts.data.memory import check_memory
 from ddarts.data.specs import DataSpec
 from ddarts.runtime.errors import DdartsError, UsageError
@@ -36,52 +35,22 @@ def load_folder(spec: DataSpec, root: Path, split: str, memory_limit: int | None
         UsageError: `root` is not laid out as described.
         DdartsError: class folders that do not match, an empty one, a file that is not an image, too little memory.
     """
-    classes, files = _list_images(root, split)
-    paths = [path for name in classes for path in files[name]]
+    files = list_folder(spec, root, split)
     size = spec.image_size
-    check_memory(str(root), len(paths), size, memory_limit)
-    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    check_memory(str(root), len(files), size, memory_limit)
+    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for slot, pixels in zip(images, pool.map(lambda path: decode(path, size), paths), strict=True):
+        for slot, pixels in zip(images, pool.map(lambda path: thumbnail(path, size), files.paths), strict=True):
             slot.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
+    return ImageSet(images, files.labels, files.class_names, files.spec)
+
+
+def list_folder(spec: DataSpec, root: Path, split: str) -> FileSet:
+    """The same files without reading any of them; raises as `load_folder` does where a name tells of a fault."""
+    classes, files = _list_images(root, split)
+    paths = [str(path) for name in classes for path in files[name]]
     labels = torch.tensor([label for label, name in enumerate(classes) for _ in files[name]], dtype=torch.int64)
-    return ImageSet(images, labels, tuple(classes), replace(spec, num_classes=len(classes)))
-
-
-def decode(path: Path, size: int) -> np.ndarray:
-    """One image file as uint8 [size, size, 3]; grey, palette, CMYK and 16-bit files become 8-bit RGB.
-
-    Raises:
-        DdartsError: names the file.
-    """
-    if path.is_dir():
-        raise DdartsError(f"{path}: a folder where an image file is expected")
-    if path.stat().st_size == 0:
-        raise DdartsError(f"{path}: the file is empty")
-    try:
-        with Image.open(path) as source:
-            source.load()
-            image = _eight_bit(source).convert("RGB")
-    except Exception as error:  # decoders raise many kinds on damaged files
-        raise DdartsError(f"{path}: not a readable image ({one_line(error)})") from error
-    width, height = image.size
-    short = min(width, height)
-    width, height = max(size, size * width // short), max(size, size * height // short)
-    image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return np.array(image.crop((left, top, left + size, top + size)))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Pillow clips 16-bit grey to 255 when it converts it; keep the upper eight bits instead."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    if values.size and (values.min() < 0 or values.max() > 65535):
-        raise ValueError("pixels of more than 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    return FileSet(paths, labels, tuple(classes), replace(spec, num_classes=len(classes)))
 
 
 def _list_images(root: Path, split: str) -> tuple[list[str], dict[str, list[Path]]]:

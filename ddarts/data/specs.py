@@ -22,6 +22,8 @@ class DataSpec:
         flip: whether a mirrored image still shows its class.
         default_root: folder looked at when no `--data` is given, None where there is none.
         auto_augment: the AutoAugment policy that suits it, "cifar10" or "imagenet".
+        val_resize: for photographs, which are read from their files each time they are shown: what the shorter side is
+            resized to before the middle is cut out for evaluation. None where images are held in memory at their size.
     """
 
     name: str
@@ -32,6 +34,12 @@ class DataSpec:
     flip: bool
     default_root: str | None
     auto_augment: str
+    val_resize: int | None = None
+
+    @property
+    def photographs(self) -> bool:
+        """Whether images are files of any size that are decoded each time they are shown."""
+        return self.val_resize is not None
 
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,7 +63,7 @@ SPECS: dict[str, DataSpec] = {
         ),
         DataSpec("cifar10", 10, 32, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), True, None, "cifar10"),
         DataSpec("cifar100", 100, 32, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), True, None, "cifar10"),
-        DataSpec("imagenet", 1000, 224, _IMAGENET_MEAN, _IMAGENET_STD, True, None, "imagenet"),
+        DataSpec("imagenet", 1000, 224, _IMAGENET_MEAN, _IMAGENET_STD, True, None, "imagenet", 256),
         # Class folders hold any photographs: ImageNet's statistics are the usual choice for those.
         DataSpec("folder", None, 32, _IMAGENET_MEAN, _IMAGENET_STD, True, None, "imagenet"),
     )

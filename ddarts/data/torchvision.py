@@ -11,99 +11,80 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transforms
 
-from ddarts.data.augment import Augmentation, auto_augment_, cutout_mask
-from ddarts.data.draws import Draws, plan_epoch
-from ddarts.data.images import ImageSet
-from ddarts.data.loader import check_position
-
-# index, top, left, flip, cut_row, cut_column, policy_seed: one position of a plan, as plain numbers because tensors
-# sent to a worker process would each need a file descriptor
-_Key = tuple[int, int, int, bool, int, int, int]
+from ddarts.data import colour, policies
+from ddarts.data.batches import Batches
+from ddarts.data.decode import photograph
+from ddarts.data.draws import Draw, Draws
+from ddarts.data.images import FileSet, ImageSet
+from ddarts.data.loader import Loader
+from ddarts.data.pixels import cutout_mask, frame, framing
 
 
 class _Augmented(Dataset):
-    """One augmented image per key: float32 [3, H, W], normalised, and its label."""
+    """One augmented image for each draw: float32 [3, H, W], normalised, and its label."""
 
-    def __init__(self, images: ImageSet, augmentation: Augmentation) -> None:
-        self._images = images
-        self._augmentation = augmentation
+    def __init__(self, batches: Batches) -> None:
+        self._images = batches.images
+        self._augmentation = batches.augmentation
+        self._size = batches.size
 
-    def __getitem__(self, key: _Key) -> tuple[Tensor, Tensor]:
-        index, top, left, flip, cut_row, cut_column, policy_seed = key
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         augmentation, spec = self._augmentation, self._images.spec
-        image = self._images.images[index]
-        height, width = image.shape[1:]
-        if augmentation.padding:
-            image = transforms.pad(image, [augmentation.padding])
-            image = transforms.crop(image, top, left, height, width)
-        if flip:
+        image = self._cropped(draw)
+        if draw.flip:
             image = transforms.horizontal_flip(image)
         if augmentation.auto_augment:
-            image = auto_augment_(image.clone()[None], torch.tensor([policy_seed]), augmentation.auto_augment)[0]
+            image = policies.apply(image, draw.policy)
+        if augmentation.colour_jitter:
+            image = colour.jitter(image[None], torch.tensor([draw.jitter]))[0]
         image = transforms.to_dtype(image, torch.float32, scale=True)
         image = transforms.normalize(image, list(spec.mean), list(spec.std))
         if augmentation.cutout_length:
-            centre = torch.tensor([cut_row]), torch.tensor([cut_column])
-            image.masked_fill_(cutout_mask(*centre, augmentation.cutout_length, height, width)[0], 0)
-        return image, self._images.labels[index]
+            centre = torch.tensor([draw.cut_row]), torch.tensor([draw.cut_column])
+            image.masked_fill_(cutout_mask(*centre, augmentation.cutout_length, *self._size)[0], 0)
+        return image, self._images.labels[draw.image]
+
+    def _cropped(self, draw: Draw) -> Tensor:
+        if isinstance(self._images, FileSet):
+            image = photograph(self._images.paths[draw.image])
+            geometry = framing(image.shape[1], image.shape[2], draw, self._augmentation, self._images.spec)
+            return frame(image, geometry, self._images.spec.image_size)
+        assert isinstance(self._images, ImageSet)
+        image, padding = self._images.images[draw.image], self._augmentation.padding
+        if padding:
+            image = transforms.pad(image, [padding])
+            image = transforms.crop(image, draw.top, draw.left, *self._size)
+        return image
 
 
 class _Positions:
-    """A batch sampler: the keys of each batch."""
+    """A batch sampler: the draws of each batch, as plain numbers, because tensors sent to a worker process would each
+    need a file descriptor."""
 
-    def __init__(self, plan: Draws, bounds: list[tuple[int, int]]) -> None:
-        self._plan = plan
-        self._bounds = bounds
+    def __init__(self, draws: Iterator[Draws]) -> None:
+        self._draws = draws
 
-    def __len__(self) -> int:
-        return len(self._bounds)
-
-    def __iter__(self) -> Iterator[list[_Key]]:
-        for first, last in self._bounds:
-            yield self._plan[first:last].rows()
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for drawn in self._draws:
+            yield drawn.rows()
 
 
-class TorchvisionLoader:
+class TorchvisionLoader(Loader):
     """Augments image by image, in `workers` processes (0: in this one). See `loader.make_loader`."""
 
-    def __init__(
-        self,
-        images: ImageSet,
-        bounds: list[tuple[int, int]],
-        augmentation: Augmentation,
-        shuffle: bool,
-        seed: int,
-        device: torch.device,
-        channels_last: bool,
-        workers: int = 0,
-    ) -> None:
-        self.batches_per_epoch = len(bounds)
-        self._images = images
-        self._bounds = bounds
-        self._augmentation = augmentation
-        self._shuffle = shuffle
-        self._seed = seed
-        self._device = device
-        self._format = torch.channels_last if channels_last else torch.contiguous_format
+    def __init__(self, batches: Batches, workers: int = 0) -> None:
+        super().__init__(batches)
         self._workers = workers
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `loader.Loader.epoch`. Workers live as long as the returned iterator."""
-        check_position(epoch, start, self.batches_per_epoch)
-        return self._batches(epoch, start)
-
-    def _batches(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        height, width = self._images.images.shape[2:]
-        plan = plan_epoch(len(self._images), height, width, self._augmentation, self._shuffle, self._seed, epoch)
-        pin = self._device.type == "cuda"
-        batches = DataLoader(
-            _Augmented(self._images, self._augmentation),
-            batch_sampler=_Positions(plan, self._bounds[start:]),
+    def _make(self, draws: Iterator[Draws]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Workers live as long as the returned iterator."""
+        loader = DataLoader(
+            _Augmented(self.batches),
+            batch_sampler=_Positions(draws),
             num_workers=self._workers,
-            pin_memory=pin,
+            pin_memory=self.batches.device.type == "cuda",
             # DataLoader seeds its workers from the global generator unless it is given another one
             generator=torch.Generator(),
         )
-        for images, labels in batches:
-            images = images.to(self._device, memory_format=self._format, non_blocking=pin)
-            yield images, labels.to(self._device, non_blocking=pin)
+        for images, labels in loader:
+            yield self.batches.place(images, labels)

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ddarts.data.datasets import load
-from ddarts.data.folder import decode, load_folder
+from ddarts.data.decode import thumbnail
+from ddarts.data.folder import load_folder
 from ddarts.data.memory import available_memory
 from ddarts.data.specs import SPECS
 from ddarts.runtime.errors import DdartsError, UsageError
@@ -57,10 +58,10 @@ def test_resize_keeps_the_shape_and_crops_the_centre(tmp_path: Path) -> None:
     wide = np.zeros((3, 40, 120), np.uint8)
     wide[0, :, :40], wide[1, :, 40:80], wide[2, :, 80:] = 255, 255, 255  # red, green, blue
     _save(tmp_path / "wide.png", wide)
-    pixels = decode(tmp_path / "wide.png", 32)
+    pixels = thumbnail(tmp_path / "wide.png", 32)
     assert pixels.shape == (32, 32, 3) and (pixels[:, 4:-4] == (0, 255, 0)).all()
     _save(tmp_path / "tall.png", wide.transpose(0, 2, 1))
-    np.testing.assert_array_equal(decode(tmp_path / "tall.png", 32), pixels.transpose(1, 0, 2))
+    np.testing.assert_array_equal(thumbnail(tmp_path / "tall.png", 32), pixels.transpose(1, 0, 2))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
@@ -68,22 +69,22 @@ def test_colour_modes(tmp_path: Path, photos: np.ndarray, mode: str) -> None:
     suffix = "tif" if mode == "CMYK" else "png"
     _save(tmp_path / f"image.{suffix}", photos[0], mode)
     expected = Image.fromarray(photos[0].transpose(1, 2, 0)).convert(mode).convert("RGB")
-    np.testing.assert_array_equal(decode(tmp_path / f"image.{suffix}", 32), np.asarray(expected))
+    np.testing.assert_array_equal(thumbnail(tmp_path / f"image.{suffix}", 32), np.asarray(expected))
 
 
 def test_cmyk_jpeg_and_png_named_jpg(tmp_path: Path, photos: np.ndarray) -> None:
     smooth = np.broadcast_to(np.arange(32, dtype=np.uint8) * 4 + 60, (3, 32, 32))
     _save(tmp_path / "cmyk.jpg", smooth, "CMYK")
-    assert np.abs(decode(tmp_path / "cmyk.jpg", 32).astype(int) - smooth.transpose(1, 2, 0)).max() <= 8
+    assert np.abs(thumbnail(tmp_path / "cmyk.jpg", 32).astype(int) - smooth.transpose(1, 2, 0)).max() <= 8
     _save(tmp_path / "real.png", photos[3])
     (tmp_path / "real.png").rename(tmp_path / "named.jpg")
-    np.testing.assert_array_equal(decode(tmp_path / "named.jpg", 32), photos[3].transpose(1, 2, 0))
+    np.testing.assert_array_equal(thumbnail(tmp_path / "named.jpg", 32), photos[3].transpose(1, 2, 0))
 
 
 def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
     values = (np.arange(1024, dtype=np.uint16) * 64).reshape(32, 32)
     Image.fromarray(values).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(decode(tmp_path / "deep.png", 32)[..., 1], values >> 8)
+    np.testing.assert_array_equal(thumbnail(tmp_path / "deep.png", 32)[..., 1], values >> 8)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,7 @@ def test_truncated_images_are_named(tmp_path: Path, photos: np.ndarray) -> None:
         for part in (20, len(content) // 2, len(content) - len(content) // 5):
             path.write_bytes(content[:part])
             with pytest.raises(DdartsError, match=f"cut.{suffix}: not a readable image"):
-                decode(path, 32)
+                thumbnail(path, 32)
 
 
 def test_hidden_files_are_ignored(root: Path) -> None:

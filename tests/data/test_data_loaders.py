@@ -1,4 +1,4 @@
-"""Both loaders: same batches, from any point, whatever the batch size, the workers and the state of the world."""
+"""All loaders: same batches, from any point, whatever the batch size, the workers and the state of the world."""
 
 import logging
 import random
@@ -10,11 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddarts.data.augment import Augmentation
+from ddarts.data.availability import dali_problem
+from ddarts.data.batches import batch_bounds
 from ddarts.data.images import ImageSet
-from ddarts.data.loader import Loader, batch_bounds, make_loader
+from ddarts.data.loader import Loader, make_loader
 from ddarts.runtime.errors import DdartsError, UsageError
 
-KINDS = ("resident", "torchvision")
+KINDS = (
+    "resident",
+    "torchvision",
+    pytest.param("dali", marks=pytest.mark.skipif(dali_problem() is not None, reason="DALI is not installed")),
+)
 FULL = Augmentation(cutout_length=8, auto_augment="cifar10")
 
 
@@ -29,8 +35,10 @@ def _equal(first, second) -> bool:
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation(), Augmentation(padding=0), Augmentation.none(), FULL])
-def test_both_loaders_show_the_same_pixels(photo_set: ImageSet, augmentation: Augmentation) -> None:
-    batches = [list(_loader(photo_set, kind=kind, augmentation=augmentation).epoch(3)) for kind in KINDS]
+def test_the_torch_loaders_show_the_same_pixels(photo_set: ImageSet, augmentation: Augmentation) -> None:
+    batches = [
+        list(_loader(photo_set, kind=kind, augmentation=augmentation).epoch(3)) for kind in ("resident", "torchvision")
+    ]
     std = min(photo_set.spec.std)
     for (images, labels), (other_images, other_labels) in zip(*batches, strict=True):
         assert images.dtype == torch.float32 and labels.dtype == torch.int64
@@ -150,18 +158,19 @@ def test_batches_do_not_share_memory_with_the_set(photo_set: ImageSet, kind: str
     assert torch.equal(kept, photo_set.images) and photo_set.labels.sum() > 0
 
 
-def test_auto_takes_the_resident_loader_and_says_so(photo_set: ImageSet, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_takes_the_resident_loader_and_says_so_once(photo_set: ImageSet, caplog) -> None:
+    from ddarts.data.loader import _say_once
     from ddarts.data.resident import ResidentLoader
 
+    _say_once.cache_clear()
     with caplog.at_level("INFO", logger="ddarts"):
-        assert isinstance(_loader(photo_set), ResidentLoader)
-    assert "resident" in caplog.text and "in memory" in caplog.text
+        assert all(isinstance(_loader(photo_set), ResidentLoader) for _ in range(2))
+    assert [record.getMessage() for record in caplog.records] == ["loader: resident (auto: the images are in memory)"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "dali"}, "the DALI loader is not part of this version; use --loader resident or torchvision"),
         ({"kind": "ffcv"}, "--loader ffcv: unknown.*auto, resident, torchvision"),
         ({"batch_size": 0}, "--batch_size 0: must be 1"),
         ({"workers": -1}, "workers -1"),
