@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ddarts.runtime.errors import UsageError
+from ddarts_benchmarks.results_file import SCHEMA
 
-SCHEMA = 1
 TOLERANCE = 0.10  # part of an earlier ratio that may be lost
 MAX_BYTES = 64 << 20
 

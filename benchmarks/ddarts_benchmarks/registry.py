@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ddarts.config import BenchConfig
 from ddarts.config.values import shown
 from ddarts.runtime.errors import UsageError
 from ddarts_benchmarks import plots
@@ -18,19 +19,24 @@ SUBJECTS = {
     "kernels": "ddarts_benchmarks.kernels:measure",
     "supernet": "ddarts_benchmarks.supernet:measure",
     "search": "ddarts_benchmarks.search:measure",
+    "ops": "ddarts_benchmarks.ops:measure",
 }
-LATER = ("train", "data", "ops")
-ROUNDS = {"search": 3}  # where rounds take long: how many, unless asked for more
-USUAL_ROUNDS, QUICK_ROUNDS = 7, 3
+LATER = ("train", "data")
+# Where rounds take long: how many in a whole and in a quick run, unless asked for more.
+ROUNDS = {"search": (3, 3), "ops": (3, 1)}
+USUAL_ROUNDS = (7, 3)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every subject is told. rounds: how often each contestant has its turn."""
+    """What every subject is told. rounds: how often each contestant has its turn. options: the command's, for what one
+    subject alone has. path: the file that the results will be in."""
 
     device: torch.device
     quick: bool
     rounds: int
+    options: BenchConfig = BenchConfig()
+    path: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Outcome:
 
 def rounds(name: str, quick: bool) -> int:
     """How often each contestant has its turn unless someone says otherwise."""
-    return QUICK_ROUNDS if quick else ROUNDS.get(name, USUAL_ROUNDS)
+    return ROUNDS.get(name, USUAL_ROUNDS)[quick]
 
 
 def subject(name: str) -> Callable[[Settings], Outcome]:

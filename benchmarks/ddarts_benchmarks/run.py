@@ -1,6 +1,5 @@
 """The command `ddarts bench`: measure a subject, keep the results, compare them with earlier ones."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from ddarts.config import BenchConfig
 from ddarts.ops.dispatch import backend_choice
 from ddarts.runtime.device import pick_device
 from ddarts.runtime.errors import DdartsError, UsageError
-from ddarts.runtime.files import atomic_write_bytes, plain
 from ddarts_benchmarks import compare
 from ddarts_benchmarks.machine import describe
 from ddarts_benchmarks.registry import Settings, rounds, subject
+from ddarts_benchmarks.results_file import SCHEMA, write
 
 logger = logging.getLogger("ddarts.benchmarks")
 
@@ -32,11 +31,13 @@ def bench(options: BenchConfig) -> dict[str, Any]:
         torch.set_num_threads(options.threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    settings = Settings(device, options.quick, options.rounds or rounds(name, options.quick))
+    stem = "-".join([name, *_kind(options, device)])
+    path = folder / f"{stem}.json"
+    settings = Settings(device, options.quick, options.rounds or rounds(name, options.quick), options, path)
     machine = describe(device)
     outcome = measure(settings)
     result: dict[str, Any] = {
-        "schema": compare.SCHEMA,
+        "schema": SCHEMA,
         "subject": name,
         "quick": options.quick,
         "rounds": settings.rounds,
@@ -45,12 +46,17 @@ def bench(options: BenchConfig) -> dict[str, Any]:
         **outcome.summary,
         "results": outcome.rows,
     }
-    stem = "-".join([name, *(["cuda"] if device.type == "cuda" else []), *(["quick"] if options.quick else [])])
-    result["path"] = str(_write(folder / f"{stem}.json", result))
+    result["path"] = str(write(path, result))
     result["figures"] = outcome.draw(outcome.rows, folder / stem, _title(name, machine))
     if before is not None:
         result["compared"] = _compare(before, outcome.rows, str(options.compare), result["path"])
     return result
+
+
+def _kind(options: BenchConfig, device: torch.device) -> list[str]:
+    """What tells results of one subject apart in their folder."""
+    parts = {str(options.dataset): options.subject == "ops", "cuda": device.type == "cuda", "quick": options.quick}
+    return [part for part, holds in parts.items() if holds]
 
 
 def _folder(given: str | None) -> Path:
@@ -64,14 +70,6 @@ def _folder(given: str | None) -> Path:
     except OSError as error:
         raise UsageError(f"--output {folder}: cannot be made ({error.strerror})") from None
     return folder
-
-
-def _write(path: Path, result: dict[str, Any]) -> Path:
-    try:
-        atomic_write_bytes(path, (json.dumps(plain(result), indent=1, allow_nan=False) + "\n").encode())
-    except OSError as error:
-        raise DdartsError(f"{path}: cannot be written ({error.strerror})") from None
-    return path
 
 
 def _title(name: str, machine: dict[str, Any]) -> str:

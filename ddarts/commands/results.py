@@ -66,7 +66,7 @@ def information(result: Result, _options: Any) -> str:
 
 def measured(result: Result, _options: Any) -> str:
     """The machine, what was measured, what was not, and where the files are."""
-    subjects = {"kernels": _kernels, "supernet": _cells, "search": _iterations}
+    subjects = {"kernels": _kernels, "supernet": _cells, "search": _iterations, "ops": _operations}
     blocks = [pairs(result["machine"]), *subjects[result["subject"]](result)]
     blocks += [f"left out: {line}" for line in result["left_out"]]
     return "\n".join([*blocks, *result["figures"], result["path"]])
@@ -119,6 +119,24 @@ def _iterations(result: Result) -> list[str]:
         table(("contestant", "peak memory"), memory.items()),
         f"the published iteration takes {result['peak_memory_ratio']:.1f} times the memory of ours",
         *([f"operators (aten) in a published iteration: {events:,}"] if events else []),
+    ]
+
+
+def _operations(result: Result) -> list[str]:
+    best = max(result["results"], key=lambda row: row["mean"])["mean"] or 1.0
+    rows = []
+    for row in sorted(result["results"], key=lambda row: -row["mean"]):
+        spread = f" ± {row['std']:.2f}" if row["std"] is not None else ""
+        rows.append(
+            (row["operation"], f"{row['mean']:.2f}{spread}", f"{row['published']:.2f}", bar(row["mean"] / best))
+        )
+    correlation = result["rank_correlation"]
+    seeds = len(result["results"][0]["seeds"])
+    return [
+        table(("operation", "test accuracy, %", "published, %", ""), rows),
+        f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed",
+        *([f"rank correlation with the published accuracies: {correlation:.2f}"] if correlation is not None else []),
+        f"use them: ddarts distance A B --op_weights {result['path']}",
     ]
 
 

@@ -75,10 +75,11 @@ def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
     )
     cast = partial(autocast, precision, device)
     average = MovingAverage(model, config.ema) if config.ema is not None else None
-    return data, Trainer(model, _stepper(model, config, precision, cast), average, counted, device, cast)
+    return data, Trainer(model, make_stepper(model, config, precision, cast), average, counted, device, cast)
 
 
-def _stepper(model: DerivedNetwork, config: TrainConfig, precision: str, cast: partial) -> Stepper:
+def make_stepper(model: DerivedNetwork, config: TrainConfig, precision: str, cast: partial) -> Stepper:
+    """What steps `model` as the configuration says, in `precision`, whose autocast `cast` opens."""
     return Stepper(
         model,
         torch.compile(model) if config.compile else model,

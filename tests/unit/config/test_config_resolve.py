@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from ddarts.config import (
+    BenchConfig,
     CostConfig,
     EvaluateConfig,
     SearchConfig,
@@ -65,7 +66,8 @@ def test_a_file_may_turn_on_what_the_command_line_turns_off(yaml_file):
 @pytest.mark.parametrize("key", PRESETS)
 def test_presets_are_valid(key):
     command, dataset = key
-    cls, given = (SearchConfig, {}) if command == "search" else (TrainConfig, {"arch": "DD-4"})
+    cls = {"search": SearchConfig, "train": TrainConfig, "bench": BenchConfig}[command]
+    given = {"search": {}, "train": {"arch": "DD-4"}, "bench": {"subject": "ops"}}[command]
     chosen = resolve(cls, {"dataset": dataset, **given})
     assert {name: getattr(chosen, name) for name in PRESETS[key]()} == PRESETS[key]()
 
