@@ -5,6 +5,7 @@
 
 #include "common/operators.h"
 #include "cpu/channel_sums.h"
+#include "cpu/node_sum.h"
 #include "cpu/pools.h"
 #include "cpu/stage.h"
 #include "ddarts_build_record.h"
@@ -18,6 +19,7 @@ STABLE_TORCH_LIBRARY_IMPL(ddarts_cpp, CPU, m) {
   m.impl("channel_sums", TORCH_BOX(&ddarts::channel_sums));
   m.impl("mixed_sum", TORCH_BOX(&ddarts::mixed_sum));
   m.impl("mixed_sum_backward", TORCH_BOX(&ddarts::mixed_sum_backward));
+  m.impl("node_sum", TORCH_BOX(&ddarts::node_sum));
   m.impl("pools", TORCH_BOX(&ddarts::pools));
   m.impl("pools_backward", TORCH_BOX(&ddarts::pools_backward));
   m.impl("stage", TORCH_BOX(&ddarts::stage));

@@ -63,8 +63,6 @@ def _wait(device: torch.device) -> None:
 
 def _name(op: str, arguments: tuple[Any, ...]) -> str:
     """The kernel, and for which part of a cell."""
-    if op == "mixed_sum":
-        return f"{op}, {'nodes' if any(arguments[3]) else 'gradients'}"
     if op == "stage":
         return f"{op}, {'first' if len(arguments[_STAGE_DEPTHWISE]) > 1 else 'second'}"
     if op == "stage_backward":
@@ -94,7 +92,7 @@ def _flops(op: str, arguments: tuple[Any, ...], results: Any) -> int:
     if op == "stage_backward":
         once = sum(_stage(y.numel(), d) for y, d in zip(arguments[1], arguments[_BACKWARD_DEPTHWISE], strict=True))
         return once * (2 if arguments[_NEED_WEIGHTS] else 1)
-    if op == "mixed_sum":
+    if op in ("mixed_sum", "node_sum"):
         return 2 * sum(x.numel() for x in arguments[0])
     if op == "channel_sums":
         return 3 * sum(x.numel() for x in arguments[1])

@@ -1,7 +1,5 @@
 // The forward pass: out = sum_u a[u, c] (x[u] - mean[u, c]) with a = W rstd, W[u] the sum of input u's kept weights.
 //
-// Subtracting the mean first costs nothing (memory is the limit) and keeps the digits that a constant added at the end
-// would lose where |mean| is far above the standard deviation.
 // A weight of zero is not skipped: 0 * inf is NaN, as in the plain sum. An input that no kept term reads is.
 //
 // T is the storage type of the inputs, Acc the type of every addition (float32, or float64 for float64).
@@ -12,6 +10,7 @@
 #include "problem.h"
 #include "statistics.h"
 #include "storage.h"
+#include "weighted_block.h"
 
 namespace ddarts {
 namespace {
@@ -20,9 +19,7 @@ namespace {
 template <typename T>
 void weighted_sum(const Grid& grid, const std::vector<const T*>& inputs, const std::vector<size_t>& which,
                   const Terms& terms, const Statistics& statistics, T* out) {
-  using S = Storage<T>;
-  using Acc = typename S::Acc;
-  const Blocks& k = blocks();
+  using Acc = typename Storage<T>::Acc;
   const auto channels = static_cast<size_t>(grid.channels);
   const Coefficients<Acc> mean(grid, inputs.size(),
                                [&](size_t i, size_t c) { return statistics.mean[which[i] * channels + c]; });
@@ -30,23 +27,10 @@ void weighted_sum(const Grid& grid, const std::vector<const T*>& inputs, const s
     return terms.total[which[i]] * statistics.rstd[which[i] * channels + c];
   });
   const bool stream = streams<T>(grid.numel);
-  const size_t last = inputs.size() - 1;
   for_each_chunk(grid, [&](int64_t chunk) {
-    grid.for_each_block(chunk, [&](const Block& block) {
-      alignas(64) Acc scratch[kBlock], sum[kBlock];
-      std::fill_n(sum, block.n, Acc{0});
-      for (size_t i = 0; i <= last; ++i) {
-        const T* next = following(inputs, i, block);
-        const Acc* x = S::load(k, inputs[i] + block.at, scratch, block.n);
-        Acc* target = i < last ? sum : S::target(out + block.at, sum);
-        grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
-          arithmetic<Acc>(k).add(target + at, sum + at, x + at, scale[i] + entry, mean[i] + entry, grid.period(), n,
-                                 S::ahead(next + at, x), stream && i == last);
-        });
-      }
-      S::store(k, out + block.at, sum, block.n);
-    });
-    if (stream) k.finish_streams();
+    grid.for_each_block(chunk,
+                        [&](const Block& block) { weighted_block<T>(grid, block, inputs, scale, mean, out, stream); });
+    if (stream) blocks().finish_streams();
   });
 }
 

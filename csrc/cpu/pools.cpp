@@ -1,5 +1,5 @@
-// 3x3 maximum and average pools of a state, padding 1 (the average leaves the padding out), with the batch statistics
-// of both.
+// 3x3 maximum and average pools of a state, padding 1 (the average leaves the padding out), with the statistics of both
+// for each group of consecutive images.
 //
 // N images, H, W pixels (h, w after the stride), C channels, stored [N, H, W, C]. The work is cut into chunks of rows
 // of an image. A chunk belongs to one thread and sums of chunks are added in order, so the bits do not depend on the
@@ -92,11 +92,14 @@ struct Forward {
     return sums;
   }
 
-  void statistics(const std::vector<double>& sums, double eps, Real* mean, Real* rstd) const {
+  // mean and rstd [groups, 2, C]
+  void statistics(const std::vector<double>& sums, int64_t groups, double eps, Real* mean, Real* rstd) const {
     const int64_t per_image = chunks_of_image(), line = g.columns() * g.channels;
-    for (int64_t p = 0; p < 2; ++p) {
+    const int64_t per_group = g.images / groups * per_image;
+    for (int64_t row = 0; row < groups * 2; ++row) {
+      const int64_t begin = row / 2 * per_group, p = row % 2;
       Moments found(g.channels);
-      for (int64_t chunk = 0; chunk < g.images * per_image; ++chunk) {
+      for (int64_t chunk = begin; chunk < begin + per_group; ++chunk) {
         const int64_t first = chunk % per_image * kRows;
         const int64_t count = (std::min(g.rows(), first + kRows) - first) * g.columns();
         if (count == 0) continue;
@@ -106,38 +109,39 @@ struct Forward {
       }
       const double count = static_cast<double>(std::max<int64_t>(1, found.count));
       for (int64_t c = 0; c < g.channels; ++c) {
-        mean[p * g.channels + c] = static_cast<Real>(found.mean[c]);
-        rstd[p * g.channels + c] = static_cast<Real>(1.0 / std::sqrt(found.spread[c] / count + eps));
+        mean[row * g.channels + c] = static_cast<Real>(found.mean[c]);
+        rstd[row * g.channels + c] = static_cast<Real>(1.0 / std::sqrt(found.spread[c] / count + eps));
       }
     }
   }
 };
 
 template <typename Real>
-void forward(const Geometry& g, const Tensor& x, double eps, Tensor& most, Tensor& average, Tensor& index, Tensor& mean,
-             Tensor& rstd) {
+void forward(const Geometry& g, const Tensor& x, double eps, int64_t groups, Tensor& most, Tensor& average,
+             Tensor& index, Tensor& mean, Tensor& rstd) {
   const Forward<Real> pass{
       g, values<Real>(x), {values_of<Real>(most), values_of<Real>(average)}, values_of<uint8_t>(index)};
-  pass.statistics(pass.run(), eps, values_of<Real>(mean), values_of<Real>(rstd));
+  pass.statistics(pass.run(), groups, eps, values_of<Real>(mean), values_of<Real>(rstd));
 }
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> pools(Tensor x, int64_t stride, double eps) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> pools(Tensor x, int64_t stride, double eps, int64_t groups) {
   check(x.is_cpu(), "pools: x is not on the CPU");
   check(x.dim() == 4, "pools: x must be [N, H, W, C]");
   check(stride >= 1, "pools: stride is ", stride, "; it must be at least 1");
+  check(groups >= 1 && x.size(0) % groups == 0, "pools: groups is ", groups, " for ", x.size(0), " images");
   const ScalarType type = x.scalar_type(), wide = accumulation_type(type, "pools");
   const Geometry g{x.size(0), x.size(1), x.size(2), x.size(3), stride};
   const Tensor dense = widened(x, wide);
   Tensor most = empty({g.images, g.rows(), g.columns(), g.channels}, wide, x);
   Tensor average = empty({g.images, g.rows(), g.columns(), g.channels}, wide, x);
   Tensor index = empty({g.images, g.rows(), g.columns(), g.channels}, ScalarType::Byte, x);
-  Tensor mean = empty({2, g.channels}, wide, x), rstd = empty({2, g.channels}, wide, x);
+  Tensor mean = empty({groups, 2, g.channels}, wide, x), rstd = empty({groups, 2, g.channels}, wide, x);
   if (wide == ScalarType::Double) {
-    forward<double>(g, dense, eps, most, average, index, mean, rstd);
+    forward<double>(g, dense, eps, groups, most, average, index, mean, rstd);
   } else {
-    forward<float>(g, dense, eps, most, average, index, mean, rstd);
+    forward<float>(g, dense, eps, groups, most, average, index, mean, rstd);
   }
   return {narrowed(most, type), narrowed(average, type), index, mean, rstd};
 }

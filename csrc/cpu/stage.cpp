@@ -17,7 +17,7 @@ namespace ddarts {
 namespace {
 
 struct Statistics {
-  Tensor mean, rstd;  // [S, E, C]
+  Tensor mean, rstd;  // [G, S, E, C]
 };
 
 // Mean and sum of squares about it of one channel, from the moments of its chunks, in order: parts[chunk * step] is the
@@ -35,7 +35,7 @@ struct Moments {
   }
 };
 
-// moments[chunk of an input][S * E][3][B * L]
+// moments[chunk of an input][S * E][3][B * L], group after group.
 template <typename Real>
 void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>& moments, double eps,
             Statistics& result) {
@@ -43,15 +43,17 @@ void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>
   Real* rstd = static_cast<Real*>(result.rstd.mutable_data_ptr());
   const int64_t kernels = g.kinds * g.edges, next = g.padded();
   std::vector<double> counts;
-  for (int64_t i = 0; i < chunks.per_input(); ++i) {
+  for (int64_t i = 0; i < chunks.per_group(); ++i) {
     counts.push_back(static_cast<double>((chunks.end(i) - chunks.begin(i)) * g.out_pixels()));
   }
-  const double count = std::max(1.0, static_cast<double>(g.images * g.out_pixels()));
-  for (int64_t k = 0; k < kernels; ++k) {
+  const double count = std::max(1.0, static_cast<double>(g.images / g.groups * g.out_pixels()));
+  for (int64_t row = 0; row < g.groups * kernels; ++row) {
+    const double* parts = moments.data() + (row / kernels * chunks.per_group() * kernels + row % kernels) * 3 * next;
     for (int64_t c = 0; c < g.channels; ++c) {
-      const Moments all(moments.data() + k * 3 * next + c, kernels * 3 * next, next, counts, count);
-      mean[k * g.channels + c] = static_cast<Real>(all.mean);
-      rstd[k * g.channels + c] = static_cast<Real>(1.0 / std::sqrt((all.square < 0 ? 0.0 : all.square / count) + eps));
+      const Moments all(parts + c, kernels * 3 * next, next, counts, count);
+      const double variance = all.square < 0 ? 0.0 : all.square / count;
+      mean[row * g.channels + c] = static_cast<Real>(all.mean);
+      rstd[row * g.channels + c] = static_cast<Real>(1.0 / std::sqrt(variance + eps));
     }
   }
 }
@@ -71,11 +73,12 @@ Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
     std::vector<double*> parts;
     double* first = &moments[static_cast<size_t>(i % chunks.per_input() * kernels * size)];
     for (int64_t k = 0; k < kernels; ++k) parts.push_back(first + k * size);
-    const StageChunk<Real> chunk = {chunks.input(i), chunks.begin(i), chunks.end(i), parts.data(), {}, {}, {}};
+    const StageChunk<Real> chunk = {
+        chunks.input(i), chunks.group(i), chunks.begin(i), chunks.end(i), parts.data(), {}, {}, {}};
     table.forward(job, chunk, scratch);
   });
   const ScalarType type = accumulation_type_of<Real>;
-  const std::vector<int64_t> sizes = {g.kinds, g.edges, g.channels};
+  const std::vector<int64_t> sizes = {g.groups, g.kinds, g.edges, g.channels};
   Statistics result = {torch::stable::empty(sizes, type), torch::stable::empty(sizes, type)};
   finish<Real>(g, chunks, moments, eps, result);
   return result;
@@ -85,8 +88,8 @@ Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
 
 std::tuple<Tensors, Tensor, Tensor> stage(Tensor x, Tensors depthwise, Tensors pointwise, std::vector<int64_t> dilation,
                                           int64_t stride, std::optional<Tensor> mean, std::optional<Tensor> rstd,
-                                          double eps) {
-  const StageArguments a = {"stage", x, depthwise, pointwise, dilation, stride, mean, rstd};
+                                          double eps, int64_t groups) {
+  const StageArguments a = {"stage", x, depthwise, pointwise, dilation, stride, mean, rstd, groups};
   check_arguments(a);
   const StageShape g = shape_of(a, 1, 1);
   const ScalarType type = x.scalar_type();

@@ -11,10 +11,10 @@ namespace ddarts {
 using torch::stable::Tensor;
 using Tensors = std::vector<Tensor>;
 
-// y[s][e] = pointwise[s][e](depthwise[s][e](ReLU(x or BN(x)))) and the batch statistics of y: (y, mean, rstd).
+// y[s][e] = pointwise[s][e](depthwise[s][e](ReLU(x or BN(x)))) and each group's statistics of y: (y, mean, rstd).
 std::tuple<Tensors, Tensor, Tensor> stage(Tensor x, Tensors depthwise, Tensors pointwise, std::vector<int64_t> dilation,
                                           int64_t stride, std::optional<Tensor> mean, std::optional<Tensor> rstd,
-                                          double eps);
+                                          double eps, int64_t groups);
 
 // (dz, gradients of depthwise, gradients of pointwise, sums of dz and dz z) for dy = c0 grads + c1 y + c2.
 std::tuple<Tensor, Tensors, Tensors, Tensor> stage_backward(Tensors grads, Tensors y, Tensor coefficients, Tensor x,

@@ -92,9 +92,13 @@ void check_arguments(const StageArguments& a) {
   const int64_t inputs = a.x.size(0);
   check(inputs == 1 || inputs == edges, a.op, ": x has ", inputs, " inputs, expected 1 or ", edges);
   check(a.mean.has_value() == a.rstd.has_value(), a.op, ": mean and rstd go together");
+  const int64_t groups = a.groups.value_or(1);
+  check(groups >= 1 && a.x.size(1) % groups == 0, a.op, ": groups is ", groups, " for ", a.x.size(1), " images");
   if (!a.mean) return;
-  check_shape(a.op, "mean", *a.mean, {inputs, a.x.size(4)});
-  check_shape(a.op, "rstd", *a.rstd, {inputs, a.x.size(4)});
+  std::vector<int64_t> expected = {inputs, a.x.size(4)};
+  if (a.groups) expected.insert(expected.begin(), groups);
+  check_shape(a.op, "mean", *a.mean, expected);
+  check_shape(a.op, "rstd", *a.rstd, expected);
 }
 
 void check_gradients(const StageArguments& a, const Tensors& grads, const Tensors& y, const Tensor& coefficients) {
@@ -131,6 +135,7 @@ StageShape shape_of(const StageArguments& a, int64_t lanes, int64_t size) {
   g.width = a.x.size(3);
   g.channels = a.x.size(4);
   g.stride = a.stride;
+  g.groups = a.groups.value_or(1);
   g.out_height = strided(g.height, g.stride);
   g.out_width = strided(g.width, g.stride);
   g.lanes = lanes;
@@ -195,8 +200,8 @@ template <typename Real>
 StageOperands<Real>::StageOperands(const StageArguments& a, const StageShape& shape, bool transposed)
     : shape_(shape), kinds_(kinds_of(a)), x_(dense(a.x, a.x.scalar_type())) {
   const StageShape& g = shape_;
-  mean_ = padded_rows<Real>(a.mean, g.inputs, g, 0);
-  rstd_ = padded_rows<Real>(a.rstd, g.inputs, g, 1);
+  mean_ = padded_rows<Real>(a.mean, g.groups * g.inputs, g, 0);
+  rstd_ = padded_rows<Real>(a.rstd, g.groups * g.inputs, g, 1);
   int64_t size = 0;
   for (const StageKind& kind : kinds_) size += g.edges * g.padded() * (kind.taps() + g.padded());
   weights_ = Aligned<Real>(size);

@@ -24,6 +24,7 @@ struct StageArguments {
   const std::vector<int64_t>& dilation;
   int64_t stride;
   const std::optional<Tensor>&mean, &rstd;
+  std::optional<int64_t> groups;  // backward has none, and its statistics have no such dimension
 };
 
 // The type of every product and sum: float64 for float64, float32 for anything narrower.

@@ -101,8 +101,8 @@ void run_chunks(const StageTable<Real>& table, const StageBackward<Real>& job, c
       pointwise.push_back(part + at.pointwise[k]);
     }
     double* sum = &sums[static_cast<size_t>(i * 2 * g.padded())];
-    const StageChunk<Real> chunk = {chunks.input(i), chunks.begin(i), chunks.end(i), {}, sum,
-                                    taps.data(),     pointwise.data()};
+    const StageChunk<Real> chunk = {chunks.input(i), 0, chunks.begin(i), chunks.end(i), {}, sum, taps.data(),
+                                    pointwise.data()};
     table.backward(job, chunk, scratch);
   });
 }
@@ -148,7 +148,7 @@ std::tuple<Tensor, Tensors, Tensors, Tensor> stage_backward(Tensors grads, Tenso
                                                             std::vector<int64_t> dilation, int64_t stride,
                                                             std::optional<Tensor> mean, std::optional<Tensor> rstd,
                                                             bool need_weights) {
-  const StageArguments a = {"stage_backward", x, depthwise, pointwise, dilation, stride, mean, rstd};
+  const StageArguments a = {"stage_backward", x, depthwise, pointwise, dilation, stride, mean, rstd, std::nullopt};
   check_arguments(a);
   check_gradients(a, grads, y, coefficients);
   const bool wide = x.scalar_type() == ScalarType::Double;

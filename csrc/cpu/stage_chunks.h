@@ -11,7 +11,7 @@
 
 namespace ddarts {
 
-constexpr int64_t kChunks = 16;  // of the images, at most; times the inputs, where edges read different ones
+constexpr int64_t kChunks = 16;  // of a group's images, at most; times the inputs, where edges read different ones
 constexpr int64_t kChunkPixels =
     128;  // of the output, at least: adding up the chunks' sums must not cost more than they
 
@@ -19,14 +19,17 @@ class Chunks {
  public:
   explicit Chunks(const StageShape& g)
       : inputs_(g.inputs),
-        images_(g.images),
-        chunks_(std::min({g.images, kChunks, (g.images * g.out_pixels() + kChunkPixels - 1) / kChunkPixels})) {}
+        groups_(g.groups),
+        images_(g.images / g.groups),
+        chunks_(std::min({images_, kChunks, (images_ * g.out_pixels() + kChunkPixels - 1) / kChunkPixels})) {}
 
-  int64_t per_input() const { return chunks_; }
-  int64_t count() const { return chunks_ * inputs_; }
-  int64_t input(int64_t i) const { return i / chunks_; }
-  int64_t begin(int64_t i) const { return i % chunks_ * images_ / chunks_; }
-  int64_t end(int64_t i) const { return (i % chunks_ + 1) * images_ / chunks_; }
+  int64_t per_group() const { return chunks_; }
+  int64_t per_input() const { return chunks_ * groups_; }
+  int64_t count() const { return per_input() * inputs_; }
+  int64_t input(int64_t i) const { return i / per_input(); }
+  int64_t group(int64_t i) const { return i % per_input() / chunks_; }
+  int64_t begin(int64_t i) const { return group(i) * images_ + i % chunks_ * images_ / chunks_; }
+  int64_t end(int64_t i) const { return group(i) * images_ + (i % chunks_ + 1) * images_ / chunks_; }
 
   // body(chunk, scratch): each thread takes the next chunk, and has its own scratch of this many numbers.
   template <typename Real, typename Body>
@@ -42,7 +45,7 @@ class Chunks {
   }
 
  private:
-  int64_t inputs_, images_, chunks_;
+  int64_t inputs_, groups_, images_, chunks_;  // the images of a group, and their chunks
 };
 
 }  // namespace ddarts

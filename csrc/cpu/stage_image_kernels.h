@@ -68,14 +68,15 @@ static int64_t buffer_size(const StageShape& g) {
 constexpr int64_t kAhead = 1024;  // numbers: the rows of x are read once, faster than the processor fetches on its own
 
 // u[B][H][u_pitch][L] = ReLU(z) of one image; NaN stays NaN.
-static void fill(const StageInput<Real>& in, int64_t input, int64_t image, Real* u, Real* buffer) {
+static void fill(const StageInput<Real>& in, const StageChunk<Real>& chunk, int64_t image, Real* u, Real* buffer) {
   const StageShape g = in.shape;
+  const int64_t input = chunk.input, statistics = (chunk.group * g.inputs + input) * g.padded();
   for (int64_t y = 0; y < g.height; ++y) {
     const int64_t row = ((input * g.images + image) * g.height + y) * g.width * g.channels;
     const Real* x = widened(in, in.x + row * in.storage.bytes, g.width, buffer);
     for (int64_t b = 0; b < g.blocks; ++b) {
-      const Vector mean = load(in.mean + input * g.padded() + b * kLanes);
-      const Vector rstd = load(in.rstd + input * g.padded() + b * kLanes);
+      const Vector mean = load(in.mean + statistics + b * kLanes);
+      const Vector rstd = load(in.rstd + statistics + b * kLanes);
       Real* out = u + ((b * g.height + y) * g.u_pitch + g.u_left) * kLanes;
       for (int64_t p = 0; p < g.width; ++p) {
         __builtin_prefetch(x + p * g.padded() + b * kLanes + kAhead);
@@ -107,7 +108,7 @@ static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk
   Real* mean = z + tile_size(g);
   Real* buffer = mean + g.padded();
   for (int64_t n = chunk.begin; n < chunk.end; ++n) {
-    fill(job.in, chunk.input, n, u, buffer);
+    fill(job.in, chunk, n, u, buffer);
     for (int64_t k = edges.begin * g.kinds; k < edges.end * g.kinds; ++k) {
       const int64_t s = k % g.kinds, at = s * g.edges + k / g.kinds;
       const Depthwise& dw = depthwise(job.in.kinds[s], g.stride);
@@ -248,7 +249,7 @@ static void backward(const StageBackward<Real>& job, const StageChunk<Real>& chu
   const Edges edges = readers(g, chunk.input);
   const Workspace w = workspace(g, scratch);
   for (int64_t n = chunk.begin; n < chunk.end; ++n) {
-    if (job.need_weights) fill(job.in, chunk.input, n, w.u, w.buffer);
+    if (job.need_weights) fill(job.in, chunk, n, w.u, w.buffer);
     bool first = true;
     for (int64_t e = edges.begin; e < edges.end; ++e) {
       for (int64_t s = 0; s < g.kinds; ++s, first = false) kernel_backward(job, chunk, w, s, e, n, first);

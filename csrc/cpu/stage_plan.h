@@ -1,7 +1,7 @@
 // What one call of stage or stage_backward asks of the kernels: plain data, free of torch and of instruction sets.
 //
-// Legend: X inputs, E edges, S kinds of kernel, N images, H, W pixels of x, h, w pixels of y, K kernel size, C
-// channels, L lanes of a vector, B = ceil(C / L) blocks of channels. Arrays inside the kernels are blocked,
+// Legend: X inputs, E edges, S kinds of kernel, N images in G groups, H, W pixels of x, h, w pixels of y, K kernel
+// size, C channels, L lanes of a vector, B = ceil(C / L) blocks of channels. Arrays inside the kernels are blocked,
 // [B][pixels][L], and zero in the lanes past C.
 #pragma once
 
@@ -27,6 +27,7 @@ struct StageKind {
 
 struct StageShape {
   int64_t inputs, edges, kinds, images, height, width, channels, stride;  // X, E, S, N, H, W, C
+  int64_t groups;                                                         // G: consecutive images, as many of each
   int64_t out_height, out_width;                                          // h, w
   int64_t lanes, blocks;                                                  // L, B
   int64_t tile_rows;                                                      // rows of y computed at a time
@@ -54,7 +55,7 @@ struct StageInput {
   StageStorage<Real> storage;
   const StageKind* kinds;        // [S]
   const char* x;                 // [X, N, H, W, C]
-  const Real *mean, *rstd;       // [X][B * L]; 0 and 1 without BN
+  const Real *mean, *rstd;       // [G][X][B * L]; 0 and 1 without BN
   const Real* const* taps;       // [S * E] of [B][K * K][L]
   const Real* const* pointwise;  // [S * E] of [B][B * L][L]: for a block of outputs, the weights of each input
 };
@@ -80,11 +81,12 @@ struct StageBackward {
 // of the weights: taps [B][K * K][L] and pointwise [B][B * L inputs][L].
 template <typename Real>
 struct StageChunk {
-  int64_t input, begin, end;  // images begin to end, all edges that read this input
-  double* const* moments;     // forward: [S * E]
-  double* sums;               // backward: [2][B * L], of dz and dz z
-  Real* const* taps;          // backward: [S * E]
-  Real* const* pointwise;     // backward: [S * E]
+  int64_t input, group;    // all edges that read this input
+  int64_t begin, end;      // images, of one group
+  double* const* moments;  // forward: [S * E]
+  double* sums;            // backward: [2][B * L], of dz and dz z
+  Real* const* taps;       // backward: [S * E]
+  Real* const* pointwise;  // backward: [S * E]
 };
 
 // `scratch` is aligned to 64 bytes and was zero before its first use.

@@ -59,6 +59,11 @@ def channel_sums(grad: Shape, inputs: Sequence[Shape], *_: Any, **__: Any) -> in
     return (2 * len(inputs) + 1) * math.prod(grad)
 
 
+def node_sum(inputs: Sequence[Shape], *_: Any, **__: Any) -> int:
+    """As mixed_sum: a multiplication and an addition for every number."""
+    return 2 * sum(math.prod(x) for x in inputs)
+
+
 def stage(
     x: Shape, depthwise: Sequence[Shape], pointwise: Any, dilation: Any, stride: int, mean: Any, *_: Any, **__: Any
 ) -> int:
@@ -115,5 +120,6 @@ def _pooled(x: Shape, stride: int) -> tuple[int, ...]:
 
 def register() -> None:
     """Makes FlopCounterMode know the operators. (threshold compares and adds nothing.)"""
-    for formula in (mixed_sum, mixed_sum_backward, channel_sums, stage, stage_backward, pools, pools_backward):
+    staging = channel_sums, node_sum, stage, stage_backward, pools, pools_backward
+    for formula in (mixed_sum, mixed_sum_backward, *staging):
         register_flop_formula(getattr(torch.ops.ddarts, formula.__name__))(formula)

@@ -16,16 +16,17 @@ SCHEMAS = {
         " -> (Tensor[], Tensor)"
     ),
     "channel_sums": "(Tensor grad, Tensor[] inputs, int[] norm, Tensor? mean, Tensor? rstd) -> (Tensor, Tensor)",
+    "node_sum": "(Tensor[] inputs, Tensor weights, Tensor? mean, Tensor? rstd) -> Tensor",
     "stage": (
         "(Tensor x, Tensor[] depthwise, Tensor[] pointwise, int[] dilation, int stride, Tensor? mean, Tensor? rstd,"
-        " float eps) -> (Tensor[], Tensor, Tensor)"
+        " float eps, int groups) -> (Tensor[], Tensor, Tensor)"
     ),
     "stage_backward": (
         "(Tensor[] grads, Tensor[] y, Tensor coefficients, Tensor x, Tensor[] depthwise, Tensor[] pointwise,"
         " int[] dilation, int stride, Tensor? mean, Tensor? rstd, bool need_weights)"
         " -> (Tensor, Tensor[], Tensor[], Tensor)"
     ),
-    "pools": "(Tensor x, int stride, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "pools": "(Tensor x, int stride, float eps, int groups) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     "pools_backward": (
         "(Tensor[] grads, Tensor most, Tensor average, Tensor index, Tensor coefficients, int height, int width,"
         " int stride) -> Tensor"

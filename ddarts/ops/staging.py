@@ -1,24 +1,27 @@
-"""What a cell makes of one of its states, and the sums of a node's backward: implementations and fake kernels.
+"""What a cell makes of one of its states, a node's sum and the sums of its backward: implementations, fake kernels.
 
 The mathematics is in ddarts_kernels/{stage,pools,mixed_sum} and csrc/; which implementation runs is in dispatch.py.
 No autograd: whoever calls these (supernet/fused.py) calls forward and backward itself.
-Legend: E edges, S kinds of kernel, X inputs, N images, H, W pixels (h, w after the stride), C channels, U inputs of a
-node; pixels are stored channels last, [..., H, W, C].
+Legend: E edges, S kinds of kernel, X inputs, N images in G groups, H, W pixels (h, w after the stride), C channels, U
+inputs of a node; pixels are stored channels last, [..., H, W, C].
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from ddarts_kernels.layout import accumulation_dtype
+from ddarts_kernels.layout import accumulation_dtype, layout_of
 from torch import Tensor
 
 from ddarts.ops import dispatch, schema
 from ddarts.ops.staging_checks import (
+    check_node_sum,
     check_pools,
     check_pools_backward,
     check_stage,
     check_stage_backward,
+    check_stage_forward,
+    check_statistics,
     check_sums,
     pooled,
 )
@@ -29,6 +32,7 @@ OPERATORS = {
     "pools": ("pools", "forward"),
     "pools_backward": ("pools", "backward"),
     "channel_sums": ("mixed_sum", "sums"),
+    "node_sum": ("mixed_sum", "node_sum"),
 }
 
 
@@ -38,18 +42,18 @@ def run(op: str, device: torch.device, *arguments: Any) -> Any:
 
 
 def _stage(x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], *rest: Any) -> tuple[Any, ...]:
-    check_stage("stage", x, depthwise, pointwise, *rest[:-1])
+    check_stage_forward(x, depthwise, pointwise, *rest)
     return run("stage", x.device, x, depthwise, pointwise, *rest)
 
 
 def _stage_fake(
     x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], dilation: list[int], stride: int, *rest: Any
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    check_stage("stage", x, depthwise, pointwise, dilation, stride, *rest[:-1])
+    check_stage_forward(x, depthwise, pointwise, dilation, stride, *rest)
     _, images, height, width, channels = x.shape
     edges = depthwise[0].shape[0]
     shape = (edges, images, pooled(height, stride), pooled(width, stride), channels)
-    mean, rstd = (_wide(x, (len(depthwise), edges, channels)) for _ in range(2))
+    mean, rstd = (_wide(x, (rest[-1], len(depthwise), edges, channels)) for _ in range(2))
     return [x.new_empty(shape) for _ in depthwise], mean, rstd
 
 
@@ -76,20 +80,21 @@ def _stage_backward_fake(
 def _check_stage_backward(
     grads: list[Tensor], y: list[Tensor], coefficients: Tensor, x: Tensor, depthwise: list[Tensor], *rest: Any
 ) -> None:
-    check_stage("stage_backward", x, depthwise, *rest[:-1])
+    check_stage("stage_backward", x, depthwise, *rest[:3])
+    check_statistics("stage_backward", x, (x.shape[0], x.shape[4]), *rest[3:5])
     check_stage_backward(grads, y, coefficients, x, depthwise[0].shape[0], len(depthwise), rest[2])
 
 
-def _pools(x: Tensor, stride: int, eps: float) -> tuple[Tensor, ...]:
-    check_pools(x, stride)
-    return run("pools", x.device, x, stride, eps)
+def _pools(x: Tensor, stride: int, eps: float, groups: int) -> tuple[Tensor, ...]:
+    check_pools(x, stride, groups)
+    return run("pools", x.device, x, stride, eps, groups)
 
 
-def _pools_fake(x: Tensor, stride: int, eps: float) -> tuple[Tensor, ...]:
-    check_pools(x, stride)
+def _pools_fake(x: Tensor, stride: int, eps: float, groups: int) -> tuple[Tensor, ...]:
+    check_pools(x, stride, groups)
     shape = (x.shape[0], pooled(x.shape[1], stride), pooled(x.shape[2], stride), x.shape[3])
     index = x.new_empty(shape, dtype=torch.uint8)
-    return x.new_empty(shape), x.new_empty(shape), index, *(_wide(x, (2, x.shape[3])) for _ in range(2))
+    return x.new_empty(shape), x.new_empty(shape), index, *(_wide(x, (groups, 2, x.shape[3])) for _ in range(2))
 
 
 def _pools_backward(grads: list[Tensor], most: Tensor, *rest: Any) -> Tensor:
@@ -114,6 +119,17 @@ def _sums_fake(grad: Tensor, inputs: list[Tensor], *rest: Any) -> tuple[Tensor, 
     return _wide(grad, (channels,)), _wide(grad, (len(inputs), channels))
 
 
+def _node_sum(inputs: list[Tensor], weights: Tensor, *rest: Any) -> Tensor:
+    check_node_sum(inputs, weights, *rest)
+    return run("node_sum", weights.device, inputs, weights, *rest)
+
+
+def _node_sum_fake(inputs: list[Tensor], weights: Tensor, *rest: Any) -> Tensor:
+    images = check_node_sum(inputs, weights, *rest)
+    first = inputs[0]
+    return first.new_empty((images, *first.shape[1:])).contiguous(memory_format=layout_of(first))
+
+
 def _wide(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     return like.new_empty(shape, dtype=accumulation_dtype(like.dtype))
 
@@ -126,6 +142,7 @@ def _register() -> None:
         "pools": (_pools, _pools_fake),
         "pools_backward": (_pools_backward, _pools_backward_fake),
         "channel_sums": (_sums, _sums_fake),
+        "node_sum": (_node_sum, _node_sum_fake),
     }
     for op, (forward, fake) in functions.items():
         dispatch.register_all(op, *OPERATORS[op], gpu=False)

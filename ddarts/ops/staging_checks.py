@@ -25,10 +25,8 @@ def check_stage(
     pointwise: Sequence[Tensor],
     dilation: Sequence[int],
     stride: int,
-    mean: Tensor | None,
-    rstd: Tensor | None,
 ) -> None:
-    """ValueError names what does not fit."""
+    """ValueError names what does not fit of what both passes take."""
     _check_state(op, "x", x, 5, "[X, N, H, W, C]")
     _check_stride(op, stride)
     kinds = len(depthwise)
@@ -50,11 +48,32 @@ def check_stage(
             raise ValueError(f"{op}: dilation[{s}] is {step}; it must be at least 1")
     if x.shape[0] not in (1, edges):
         raise ValueError(f"{op}: x holds {x.shape[0]} inputs; it must hold 1, or one for each of {edges} edges")
+
+
+def check_stage_forward(
+    x: Tensor,
+    depthwise: Sequence[Tensor],
+    pointwise: Sequence[Tensor],
+    dilation: Sequence[int],
+    stride: int,
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    eps: float,
+    groups: int,
+) -> None:
+    """ValueError names what does not fit."""
+    check_stage("stage", x, depthwise, pointwise, dilation, stride)
+    _check_groups("stage", x.shape[1], groups)
+    check_statistics("stage", x, (groups, x.shape[0], x.shape[4]), mean, rstd)
+
+
+def check_statistics(op: str, x: Tensor, shape: tuple[int, ...], mean: Tensor | None, rstd: Tensor | None) -> None:
+    """ValueError unless mean and rstd are both there in this shape, for numbers like `x`, or neither is."""
     if (mean is None) != (rstd is None):
         raise ValueError(f"{op}: mean and rstd belong together: give both or neither")
     for name, value in (("mean", mean), ("rstd", rstd)):
         if value is not None:
-            check_tensor(op, name, value, (x.shape[0], channels), accumulation_dtype(x.dtype), x)
+            check_tensor(op, name, value, shape, accumulation_dtype(x.dtype), x)
 
 
 def check_stage_backward(
@@ -75,10 +94,11 @@ def check_stage_backward(
     check_tensor(op, "coefficients", coefficients, (kinds, edges, 3, channels), accumulation_dtype(x.dtype), x)
 
 
-def check_pools(x: Tensor, stride: int) -> None:
+def check_pools(x: Tensor, stride: int, groups: int) -> None:
     """ValueError names what does not fit."""
     _check_state("pools", "x", x, 4, "[N, H, W, C]")
     _check_stride("pools", stride)
+    _check_groups("pools", x.shape[0], groups)
 
 
 def check_pools_backward(
@@ -124,6 +144,32 @@ def check_sums(
             check_tensor(op, name, value, (len(inputs), grad.shape[1]), accumulation_dtype(grad.dtype), grad)
 
 
+def check_node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rstd: Tensor | None) -> int:
+    """ValueError names what does not fit; else the number of all images."""
+    op = "node_sum"
+    if weights.dim() != 2 or 0 in weights.shape:
+        raise ValueError(f"{op}: weights is {list(weights.shape)}; it must be [G, U]")
+    groups, terms = weights.shape
+    if not inputs or len(inputs) % terms:
+        raise ValueError(f"{op}: inputs holds {len(inputs)} tensors; it must hold runs of {terms}, at least one")
+    first = inputs[0]
+    if first.dtype not in FLOATS or first.dim() < 2:
+        raise ValueError(f"{op}: inputs are {first.dtype} {list(first.shape)}; they must be floating [N, C, ...]")
+    for i, x in enumerate(inputs):
+        shape = (inputs[i - i % terms].shape[0], *first.shape[1:])
+        check_tensor(op, f"inputs[{i}]", x, shape, first.dtype, first)
+    images = sum(x.shape[0] for x in inputs[::terms])
+    _check_groups(op, images, groups)
+    for i in range(0, len(inputs), terms):
+        if inputs[i].shape[0] % max(1, images // groups):
+            raise ValueError(
+                f"{op}: inputs[{i}] holds {inputs[i].shape[0]} images; it must hold whole groups of {images // groups}"
+            )
+    check_tensor(op, "weights", weights, (groups, terms), first.dtype, first)
+    check_statistics(op, first, (groups, terms, first.shape[1]), mean, rstd)
+    return images
+
+
 def check_tensor(op: str, name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, first: Tensor) -> None:
     """ValueError unless `x` has this shape and dtype and lies where `first` lies."""
     if x.device != first.device:
@@ -137,6 +183,11 @@ def _check_state(op: str, name: str, x: Tensor, dims: int, form: str) -> None:
         raise ValueError(f"{op}: {name} is {x.dtype}; allowed are {', '.join(map(str, FLOATS))}")
     if x.dim() != dims:
         raise ValueError(f"{op}: {name} is {list(x.shape)}; it must be {form}")
+
+
+def _check_groups(op: str, images: int, groups: int) -> None:
+    if groups < 1 or images % groups:
+        raise ValueError(f"{op}: groups is {groups}; it must be at least 1 and divide the {images} images")
 
 
 def _check_stride(op: str, stride: int) -> None:

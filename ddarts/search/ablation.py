@@ -23,20 +23,21 @@ def draws(seed: int, step: int, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def ablated_losses(
-    loss_from: Callable[[int, Tensor], Tensor],
+    losses_of: Callable[[Sequence[int], Tensor], Tensor],
     weights: Tensor,
     replacement: Tensor,
     ablated: Sequence[Sequence[int]],
 ) -> Tensor:
     """Losses [S] of the network with each distinct cell ablated, without graphs.
 
-    loss_from(first, weights): the loss with mixing weights [L, E, K]; the cells before position `first` mix as in the
-    whole network, so that their outputs may be reused. weights: [L, E, K] of the whole network.
-    replacement: [S, E, K]. ablated[s]: the positions that are ablated together for distinct cell s.
+    losses_of(first, weights): the losses [G] of G networks with mixing weights [G, L, E, K]; the cells before position
+    first[g] mix as in the whole network, so that their outputs may be reused; `first` ascends.
+    weights: [L, E, K] of the whole network. replacement: [S, E, K].
+    ablated[s]: the positions that are ablated together for distinct cell s.
     """
-    losses = []
-    for cell, positions in enumerate(ablated):
-        mixed = weights.clone()
-        mixed[list(positions)] = replacement[cell]
-        losses.append(loss_from(min(positions), mixed))
-    return torch.stack(losses)
+    order = sorted(range(len(ablated)), key=lambda cell: min(ablated[cell]))
+    mixed = weights.repeat(len(ablated), 1, 1, 1)
+    for group, cell in enumerate(order):
+        mixed[group, list(ablated[cell])] = replacement[cell]
+    losses = losses_of([min(ablated[cell]) for cell in order], mixed)
+    return torch.empty_like(losses).index_copy_(0, torch.tensor(order, device=losses.device), losses)

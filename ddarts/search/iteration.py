@@ -153,19 +153,20 @@ class Iteration:
             return None
         images, labels = batch
 
-        def loss_from(first: int, mixed: Tensor) -> Tensor:
+        def losses_of(first: Sequence[int], mixed: Tensor) -> Tensor:
             with self.autocast():
                 if states is None:
-                    return _cross_entropy(self.network(images, mixed), labels)
-                return _cross_entropy(self.network.resume(states[first], mixed, first), labels)
+                    return torch.stack([_cross_entropy(self.network(images, each), labels) for each in mixed])
+                logits = self.network.ablated(states, mixed, first)
+            return torch.stack([_cross_entropy(each, labels) for each in logits])
 
         if ce is None:
             with torch.no_grad():
-                ce = loss_from(0, weights)
+                (ce,) = losses_of([0], weights[None])
         replacement = draws(self.seed, step, mixing)
         ablated = [self.recipe.ablated(self.alphas.positions(cell)) for cell in range(self.alphas.sets)]
         with steady_weights(self.network):
-            return contributions(ce, ablated_losses(loss_from, weights.detach(), replacement, ablated))
+            return contributions(ce, ablated_losses(losses_of, weights.detach(), replacement, ablated))
 
     def _gradients(self, loss: Tensor, wanted: Sequence[Tensor]) -> Sequence[Tensor]:
         """True gradients of `loss`."""

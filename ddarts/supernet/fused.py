@@ -16,11 +16,11 @@ from ddarts.ops.weighted import under_autocast
 from ddarts.space.primitives import Space
 from ddarts.space.topology import INPUTS, rows_by_source
 from ddarts.supernet.fused_backward import Backward, Wanted
-from ddarts.supernet.fused_forward import forward
+from ddarts.supernet.fused_forward import Forward, Input
 from ddarts.supernet.fused_norms import Norms
-from ddarts.supernet.fused_others import OtherOperations
-from ddarts.supernet.fused_plan import AVERAGE, FIRST, FUSED, MAX, SECOND, SKIP, CellPlan, Stacks, Visit
-from ddarts.supernet.reference import Keep, SearchCell
+from ddarts.supernet.fused_others import OtherOperations, grouped
+from ddarts.supernet.fused_plan import AVERAGE, FIRST, FUSED, MAX, SECOND, SKIP, CellPlan, Stacks, Visit, pixels
+from ddarts.supernet.reference import Inputs, Keep, SearchCell
 
 STAGES = (*FIRST, *SECOND)
 DTYPES = (torch.float32, torch.float64)
@@ -51,8 +51,6 @@ class FusedCell(SearchCell):
             return super()._run(s0, s1, weights, keep)
         record = torch.is_grad_enabled()
         others = OtherOperations(self.plan, self._others, record)
-        if not record and self._seen is not None and self._seen[0] is s0 and self._seen[1] is s1:
-            return self.execute(self._seen[2], weights, self._stacks(), others)[0]
         states = self.preprocess0(s0), self.preprocess1(s1)
         if not record:
             return self.execute(states, weights, self._stacks(), others)[0]
@@ -76,19 +74,40 @@ class FusedCell(SearchCell):
         )
 
     def execute(
-        self, states: Sequence[Tensor | Visit], weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations
+        self, states: Sequence[Tensor], weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations
     ) -> tuple[Tensor, list[Visit]]:
-        """The cell's output, from the input states or what was made of them, and all that a backward pass needs; moves
-        the running statistics as BN does."""
-        given = None if self.norms.batch else self.norms.given()
-        grouped = self.group(stacks)
-        out, visits = forward(
-            self.plan, states, weights, grouped, given, others.forward, self.norms.eps, keep=others.record
-        )
-        if given is None:
-            mean, rstd = (torch.cat(tables) for tables in zip(*((v.mean, v.rstd) for v in visits), strict=True))
+        """The cell's output, from the input states, and all that a backward pass needs; moves the running statistics
+        as BN does."""
+        job = self._job(weights[None], stacks, others)
+        out, visits = job.run([Input(pixels(state)) for state in states])
+        if job.given is None:
+            mean, rstd = (torch.cat(tables, 1)[0] for tables in zip(*((v.mean, v.rstd) for v in visits), strict=True))
             self.norms.move(mean, rstd, out.numel() // max(1, out.shape[1]))
         return out, visits
+
+    def run_groups(self, shared: tuple[Tensor, Tensor], own: Inputs, weights: Tensor) -> Tensor:
+        """As SearchCell.run_groups, in one pass."""
+        if not self._fuses(shared[0], weights):
+            return super().run_groups(shared, own, weights)
+        groups, images = len(weights), len(shared[0])
+        job = self._job(weights, self._stacks(), OtherOperations(self.plan, self._others, record=False))
+        inputs = []
+        for source, (state, preprocess) in enumerate(zip(own, (self.preprocess0, self.preprocess1), strict=True)):
+            count = 0 if state is None else len(state) // images
+            mine = None if state is None else pixels(grouped(preprocess, state, count))
+            inputs.append(Input(mine, self._known(source, shared, preprocess, job) if count < groups else None))
+        return job.run(inputs)[0]
+
+    def _known(self, source: int, states: tuple[Tensor, Tensor], preprocess: nn.Module, job: Forward) -> Visit:
+        """What was made of an input state, or is now."""
+        if self._seen is not None and self._seen[0] is states[0] and self._seen[1] is states[1]:
+            return self._seen[2][source]
+        return job.visit(source, pixels(preprocess(states[source])), 1)
+
+    def _job(self, weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations) -> Forward:
+        given = None if self.norms.batch else self.norms.given()
+        stacked = self.group(stacks)
+        return Forward(self.plan, weights, stacked, given, others.forward, self.norms.eps, keep=others.record)
 
     def group(self, stacks: Sequence[Tensor]) -> Stacks:
         """The flat list of stacks by what they are."""
@@ -121,8 +140,7 @@ class FusedCell(SearchCell):
             self._returns, self._visits, self._seen = False, (), None
 
     def expect_return(self) -> None:
-        """As SearchCell.expect_return: what the next pass makes of the input states is kept for those that follow. An
-        ablated cell has other mixing weights, but the same states."""
+        """As SearchCell.expect_return: what the next pass makes of the input states is kept for run_groups."""
         self._returns = True
 
     def remember(self, visits: Sequence[Visit]) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ddarts.ops.staging import run
 from ddarts.space.topology import INPUTS, node_edges
 from ddarts.supernet import fused_reduce
-from ddarts.supernet.fused_forward import terms
 from ddarts.supernet.fused_norms import coefficients
 from ddarts.supernet.fused_plan import AVERAGE, FIRST, MAX, SECOND, SKIP, CellPlan, Stacks, Visit, images, pixels
 
@@ -92,7 +91,7 @@ class Backward:
         return self._run("mixed_sum", parts, values, lines, [0] * len(parts), *[None] * 3, False, 0.0)[0]
 
     def _node(self, node: int, gradient: Tensor) -> Node:
-        inputs, norms, mean, rstd = terms(self.plan, node, self.visits, self.outputs, self.batch)
+        inputs, norms, mean, rstd = self._terms(node)
         sums = None
         if self.batch or self.wanted.mixing:
             sums = self._run("channel_sums", images(gradient), inputs, norms, mean, rstd)
@@ -101,6 +100,17 @@ class Backward:
         count = gradient.numel() // max(1, gradient.shape[3])
         found = coefficients(scale, mean, rstd, sums if self.batch else None, count)
         return Node(gradient, found.unflatten(0, (node, -1)))
+
+    def _terms(self, node: int) -> tuple[list[Tensor], list[int], Tensor, Tensor]:
+        """What a node summed: U images, how they are normalised, and their statistics [U, C]."""
+        kinds, inputs, norms, tables = len(self.plan.operations), [], [], []
+        for source, visit in enumerate(self.visits[:node]):
+            edge = node - self.plan.targets(source).start
+            inputs += [output[edge] for output in self.outputs[source]]
+            norms += self.plan.norms(source, self.batch)
+            tables.append((visit.mean[0, edge, :kinds], visit.rstd[0, edge, :kinds]))
+        mean, rstd = (torch.cat(lines) for lines in zip(*tables, strict=True))
+        return inputs, norms, mean, rstd
 
     def _leave(self, state: int) -> tuple[list[Tensor], Tensor]:
         """Contributions of the edges that leave a state to its gradient, images, and factors of the first of them (the
@@ -148,7 +158,7 @@ class Backward:
         slopes: list[Tensor] = []
         lines, depthwise, pointwise = [], [], []
         for s, kind in enumerate(SECOND):
-            mean, rstd = (table[:, inner + s].contiguous() for table in (visit.mean, visit.rstd))
+            mean, rstd = (table[0, :, inner + s].contiguous() for table in (visit.mean, visit.rstd))
             weights = [[group[cut + s][self.plan.rows(state)]] for group in self.stacks[:2]]
             stage = (visit.first[s], *weights, [kind.dilation], 1, mean, rstd, self.wanted.parameters)
             ends = [visit.second[s]], of[kind.operation][None]

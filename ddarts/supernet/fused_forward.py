@@ -1,99 +1,139 @@
-"""A cell's forward pass by source state. Legend: see fused_plan.py; T lines of a node's sum, its edges times K."""
+"""A cell's forward pass by source state. Legend: see fused_plan.py. G networks run side by side, each on N images."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddarts.ops.staging import run
-from ddarts.space.topology import INPUTS, node_edges, nodes
+from ddarts.space.topology import INPUTS, node_edges
 from ddarts.supernet import fused_reduce
 from ddarts.supernet.fused_plan import FIRST, SECOND, CellPlan, Stacks, Visit, images, pixels
 
 Statistics = tuple[Tensor, Tensor]
-Others = Callable[[int, Tensor], Sequence[Sequence[Tensor]]]  # (state's number, state) → Visit.other
+Others = Callable[[int, Tensor, int], Sequence[Sequence[Tensor]]]  # (state's number, state, G) → Visit.other
 
 
-def forward(
-    plan: CellPlan,
-    inputs: Sequence[Tensor | Visit],
-    weights: Tensor,
-    stacks: Stacks,
-    given: Statistics | None,
-    others: Others,
-    eps: float,
-    *,
-    keep: bool,
-) -> tuple[Tensor, list[Visit]]:
-    """Both input states [N, C, H, W], or their visits where they are known, and mixing weights [E, K] (edges as α has
-    them) → the cell's output images and the visits of all states that edges leave. given: BN statistics [E, K + 2, C];
-    None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is freed at once."""
-    states = [x.state if isinstance(x, Visit) else pixels(x) for x in inputs]
-    visits: list[Visit] = []
-    outputs: list[list[Sequence[Tensor]]] = []
-    for source in range(plan.states - 1):
-        if source >= INPUTS:
-            states.append(_node(plan, source, visits, outputs, weights, given is None, eps))
-        known = inputs[source] if source < INPUTS else None
-        visit = known if isinstance(known, Visit) else _visit(plan, source, states[source], stacks, given, others, eps)
-        outputs.append(plan.outputs(source, visit))
-        visits.append(visit if keep else replace(visit, first=(), second=(), index=visit.most))
-    states.append(_node(plan, nodes(plan.steps)[-1], visits, outputs, weights, given is None, eps))
-    return images(torch.cat(states[-plan.multiplier :], dim=3)), visits
+class Input(NamedTuple):
+    """An input state of G networks: `own` [g·N, H, W, C] of the first g; `shared`, by the others."""
+
+    own: Tensor | None
+    shared: Visit | None = None
+
+    def owners(self, groups: int) -> int:
+        """g, of G networks."""
+        if self.shared is None:
+            return groups
+        return 0 if self.own is None else len(self.own) // len(self.shared.state)
 
 
-def terms(
-    plan: CellPlan, node: int, visits: Sequence[Visit], outputs: Sequence[Sequence[Sequence[Tensor]]], batch: bool
-) -> tuple[list[Tensor], list[int], Tensor, Tensor]:
-    """What a node sums: T images, how they are normalised, and their statistics [T, C]."""
-    inputs, norms, mean, rstd = [], [], [], []
-    for source in range(node):
-        edge = node - plan.targets(source).start
-        inputs += [output[edge] for output in outputs[source]]
-        norms += plan.norms(source, batch)
-        mean.append(visits[source].mean[edge, : len(plan.operations)])
-        rstd.append(visits[source].rstd[edge, : len(plan.operations)])
-    return inputs, norms, torch.cat(mean), torch.cat(rstd)
+class Read(NamedTuple):
+    """What nodes read of a state: for each run of networks the outputs of plan.outputs, and BN statistics
+    [G, e, K + 2, C]."""
+
+    outputs: Sequence[Sequence[Sequence[Tensor]]]
+    mean: Tensor
+    rstd: Tensor
 
 
-def _node(plan, node, visits, outputs, weights, batch, eps) -> Tensor:
-    inputs, norms, mean, rstd = terms(plan, node, visits, outputs, batch)
-    values = weights[node_edges(node)].reshape(-1)
-    lines = list(range(len(inputs)))
-    found, _, _ = run("mixed_sum", values.device, inputs, values, lines, norms, mean, rstd, None, False, eps)
-    return pixels(found)
+@dataclass(frozen=True)
+class Forward:
+    """One forward pass of one cell. weights: mixing weights [G, E, K], edges as α has them. given: BN statistics
+    [E, K + 2, C]; None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is
+    freed at once."""
 
+    plan: CellPlan
+    weights: Tensor
+    stacks: Stacks
+    given: Statistics | None
+    others: Others
+    eps: float
+    keep: bool
 
-def _visit(
-    plan: CellPlan, source: int, x: Tensor, stacks: Stacks, given: Statistics | None, others: Others, eps: float
-) -> Visit:
-    rows, stride = plan.rows(source), plan.stride(source)
-    depthwise, pointwise = ([w[rows] for w in group] for group in (stacks.depthwise, stacks.pointwise))
-    cut, inner = len(FIRST), len(plan.operations)
-    most, average, index, *pooled = run("pools", x.device, x, stride, eps)
-    first, *opened = run(
-        "stage",
-        x.device,
-        *(x[None], depthwise[:cut], pointwise[:cut], [kind.dilation for kind in FIRST], stride, None, None, eps),
-    )
-    second, closed = [], []
-    for s, kind in enumerate(SECOND):
-        mean, rstd = (v[s] for v in opened) if given is None else (v[rows, inner + s].contiguous() for v in given)
-        stage = (first[s], depthwise[cut + s : cut + s + 1], pointwise[cut + s : cut + s + 1], [kind.dilation], 1)
-        (y,), *found = run("stage", x.device, *stage, mean, rstd, eps)
-        second.append(y)
-        closed.append(found)
-    skips = [w[rows] for w in stacks.reduce] if stride > 1 else []
-    reduced, *skipped = fused_reduce.forward(x, skips, eps) if skips else (None, None, None)
-    if given is None:
+    def run(self, inputs: Sequence[Input]) -> tuple[Tensor, list[Visit]]:
+        """The cell's output, images [G·N, multiplier·C, h, w], and the visits of the states that edges leave, without
+        those of shared input states."""
+        groups = len(self.weights)
+        owners = [x.owners(groups) for x in inputs]
+        together = min(owners)  # networks that share nothing: one run; each of the others is a run by itself
+        runs = [slice(0, together)] if together else []
+        runs += [slice(g, g + 1) for g in range(together, groups)]
+        states = [x.own for x in inputs]
+        visits: list[Visit] = []
+        reads: list[Read] = []
+        for source in range(self.plan.states - 1):
+            if source >= INPUTS:
+                states.append(self._node(source, reads))
+            own, visit = states[source], None
+            count, shared = (owners[source], inputs[source].shared) if source < INPUTS else (groups, None)
+            if own is not None:
+                visit = self.visit(source, own, count)
+                visits.append(visit if self.keep else replace(visit, first=(), second=(), index=visit.most))
+            reads.append(self._read(source, visit, count, shared, runs))
+        states.append(self._node(self.plan.states - 1, reads))
+        shown = [state for state in states[-self.plan.multiplier :] if state is not None]
+        return images(torch.cat(shown, dim=3)), visits
+
+    def visit(self, source: int, x: Tensor, groups: int) -> Visit:
+        """All that edges read of a state [G·N, H, W, C]."""
+        plan, stacks, given = self.plan, self.stacks, self.given
+        rows, stride = plan.rows(source), plan.stride(source)
+        depthwise, pointwise = ([w[rows] for w in group] for group in (stacks.depthwise, stacks.pointwise))
+        cut, inner = len(FIRST), len(plan.operations)
+        table = None if given is None else [v[rows].expand(groups, -1, -1, -1) for v in given]
+        most, average, index, *pooled = run("pools", x.device, x, stride, self.eps, groups)
+        kinds = depthwise[:cut], pointwise[:cut], [kind.dilation for kind in FIRST]
+        first, *opened = run("stage", x.device, x[None], *kinds, stride, None, None, self.eps, groups)
+        second, closed = [], []
+        for s, kind in enumerate(SECOND):
+            late = slice(cut + s, cut + s + 1)
+            mean, rstd = (v[:, s] for v in opened) if table is None else (v[:, :, inner + s] for v in table)
+            stage = first[s], depthwise[late], pointwise[late], [kind.dilation], 1
+            (y,), *found = run("stage", x.device, *stage, mean.contiguous(), rstd.contiguous(), self.eps, groups)
+            second.append(y)
+            closed.append(found)
+        skips = [w[rows] for w in stacks.reduce] if stride > 1 else []
+        reduced, *skipped = fused_reduce.forward(x, skips, self.eps, groups) if skips else (None, None, None)
+        if table is None:
+            table = [
+                _table(plan, pooled[i], skipped[i], [found[i] for found in closed], opened[i], neutral)
+                for i, neutral in enumerate((0.0, 1.0))
+            ]
+        other = self.others(source, x, groups)
+        return Visit(x, most, average, index, first, second, reduced, table[0], table[1], other)
+
+    def _read(self, source: int, visit: Visit | None, count: int, shared: Visit | None, runs: Sequence[slice]) -> Read:
+        """Of the first `count` networks what `visit` holds, of the others what `shared` does."""
+        outputs = []
+        for part in runs:
+            if visit is None or part.start >= count:
+                assert shared is not None
+                outputs.append(self.plan.outputs(source, shared))
+            else:
+                outputs.append(self.plan.outputs(source, visit.of(part)))
+        tables = [] if visit is None else [(visit.mean, visit.rstd)]
+        if shared is not None:
+            tables += [(shared.mean, shared.rstd)] * (runs[-1].stop - count)
+        mean, rstd = tables[0] if len(tables) == 1 else (torch.cat(parts) for parts in zip(*tables, strict=True))
+        return Read(outputs, mean, rstd)
+
+    def _node(self, node: int, reads: Sequence[Read]) -> Tensor:
+        plan, kinds = self.plan, len(self.plan.operations)
+        edges = [node - plan.targets(source).start for source in range(node)]
+        inputs = [
+            output[edge]
+            for part in range(len(reads[0].outputs))
+            for read, edge in zip(reads, edges, strict=False)
+            for output in read.outputs[part]
+        ]
         mean, rstd = (
-            _table(plan, pooled[i], skipped[i], [found[i] for found in closed], opened[i], neutral)
-            for i, neutral in enumerate((0.0, 1.0))
+            torch.cat([table[:, edge, :kinds] for table, edge in zip(tables, edges, strict=False)], dim=1)
+            for tables in ([read.mean for read in reads], [read.rstd for read in reads])
         )
-    else:
-        mean, rstd = (v[rows] for v in given)
-    return Visit(x, most, average, index, first, second, reduced, mean, rstd, others(source, x))
+        values = self.weights[:, node_edges(node)].flatten(1)
+        return pixels(run("node_sum", values.device, inputs, values, mean, rstd))
 
 
 def _table(
@@ -104,10 +144,10 @@ def _table(
     opened: Tensor,
     neutral: float,
 ) -> Tensor:
-    """Means (or rstd) of the pools [2, C], of strided skip connections [e, C], of the second stages (each [1, e, C])
-    and of the first [4, e, C] → [e, K + 2, C]."""
-    edges, channels = opened.shape[1:]
-    plain = opened.new_full((1, edges, channels), neutral)
-    skip = plain if skipped is None else skipped[None]
-    lines = torch.cat([plain, pooled[:, None].expand(-1, edges, -1), skip, *closed, opened])
-    return lines[plan.columns].transpose(0, 1)
+    """Means (or rstd) of the pools [G, 2, C], of strided skip connections [G, e, C], of the second stages (each
+    [G, 1, e, C]) and of the first [G, 4, e, C] → [G, e, K + 2, C]."""
+    groups, _, edges, channels = opened.shape
+    plain = opened.new_full((groups, 1, edges, channels), neutral)
+    skip = plain if skipped is None else skipped[:, None]
+    lines = torch.cat([plain, pooled[:, :, None].expand(-1, -1, edges, -1), skip, *closed, opened], dim=1)
+    return lines[:, plan.columns].transpose(1, 2)

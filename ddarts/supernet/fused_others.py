@@ -20,16 +20,18 @@ class OtherOperations:
         self.gradients: list[Tensor | None] = []
         self._graphs: dict[int, tuple[Tensor, list[Tensor]]] = {}
 
-    def forward(self, source: int, state: Tensor) -> list[list[Tensor]]:
-        """State [N, H, W, C] → for each operation its e outputs, images; what backward needs is kept if `record`."""
+    def forward(self, source: int, state: Tensor, groups: int) -> list[list[Tensor]]:
+        """State [G·N, H, W, C] of G networks (one, if `record`) → for each operation its e outputs, images; what
+        backward needs is kept if `record`."""
         if not self.plan.others:
             return []
         leaf = images(state).detach().requires_grad_(self.record)
         branches = self.branches[self.plan.rows(source)]
-        with torch.set_grad_enabled(self.record):
+        if not self.record:
+            return [[grouped(branch[i], leaf, groups) for branch in branches] for i in range(len(self.plan.others))]
+        with torch.enable_grad():
             made = [[branch[i](leaf) for branch in branches] for i in range(len(self.plan.others))]
-        if self.record:
-            self._graphs[source] = leaf, [y for outputs in made for y in outputs]
+        self._graphs[source] = leaf, [y for outputs in made for y in outputs]
         return [[y.detach() for y in outputs] for outputs in made]
 
     def backward(self, source: int, slopes: Sequence[Sequence[Tensor]], need_parameters: bool) -> Tensor:
@@ -41,3 +43,9 @@ class OtherOperations:
         found = torch.autograd.grad(made, [leaf, *weights], flat, retain_graph=True)
         self.gradients[:0] = found[1:]
         return found[0]
+
+
+def grouped(module: nn.Module, x: Tensor, groups: int) -> Tensor:
+    """The module on each of G groups of consecutive images, without gradients: BN has statistics for each."""
+    with torch.no_grad():
+        return module(x) if groups == 1 else torch.cat([module(part) for part in x.chunk(groups)])

@@ -53,8 +53,9 @@ class Visit:
 
     most, average, index: the pools [N, h, w, C] and where the maxima lie. first, second: what the stages FIRST and
     SECOND make of it, each [e, N, h, w, C]. reduced: strided skip connections [e, N, h, w, C], if it has them.
-    mean, rstd: BN statistics [e, K + 2, C] of the K operations (0 and 1 where one has no BN), and of the first stages
-    of the separable convolutions. other: images made by the operations that are not fused, one list of e for each.
+    mean, rstd: BN statistics [G, e, K + 2, C] of the K operations (0 and 1 where one has no BN), and of the first
+    stages of the separable convolutions, for each of G networks side by side, whose images follow one another. other:
+    images made by the operations that are not fused, one list of e for each.
     """
 
     state: Tensor
@@ -67,6 +68,26 @@ class Visit:
     mean: Tensor
     rstd: Tensor
     other: Sequence[Sequence[Tensor]]
+
+    def of(self, networks: slice) -> "Visit":
+        """What some of the networks read (for which nothing but the nodes' inputs is needed)."""
+        groups = len(self.mean)
+        if networks == slice(0, groups):
+            return self
+        images = len(self.state) // groups
+        part = slice(networks.start * images, networks.stop * images)
+        return Visit(
+            self.state[part],
+            self.most[part],
+            self.average[part],
+            self.index[part],
+            [y[:, part] for y in self.first],
+            [y[:, part] for y in self.second],
+            None if self.reduced is None else self.reduced[:, part],
+            self.mean[networks],
+            self.rstd[networks],
+            [[y[part] for y in outputs] for outputs in self.other],
+        )
 
 
 @dataclass(frozen=True)

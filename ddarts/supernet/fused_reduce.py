@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def forward(x: Tensor, weights: Sequence[Tensor], eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """x [N, H, W, C] and both weights [e, c, C] (out, in) → y [e, N, h, w, C], mean and rstd [e, C] of y."""
+def forward(x: Tensor, weights: Sequence[Tensor], eps: float, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x [N, H, W, C] and both weights [e, c, C] (out, in) → y [e, N, h, w, C], and mean
+    and rstd [G, e, C] of y for each group of consecutive images."""
     edges, (n, height, width, channels) = len(weights[0]), x.shape
     made = [part.expand(edges, -1, -1) @ w.mT for part, w in zip(_parts(x), weights, strict=True)]
     y = torch.cat(made, dim=2).view(edges, n, (height + 1) // 2, (width + 1) // 2, channels)
-    return y, *statistics(y, eps, groups=1)
+    return y, *statistics(y, eps, groups)
 
 
 def backward(

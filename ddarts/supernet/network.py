@@ -90,7 +90,7 @@ class SearchNetwork(nn.Module):
         record: list[States] | None = None,
     ) -> Tensor:
         """Logits from the input states of cell `first`; `record` collects the input states of every cell run, for
-        passes that resume there inside `steady_weights`."""
+        `ablated` inside `steady_weights`."""
         for index in range(first, len(self.cells)):
             cell = self.cells[index]
             assert isinstance(cell, SearchCell)
@@ -100,6 +100,22 @@ class SearchNetwork(nn.Module):
             cell_keep = None if keep is None else keep[index]
             states = states[1], cell(*states, weights[index], cell_keep)
         return self.classifier(states[1].mean(dim=(2, 3)))
+
+    def ablated(self, seen: Sequence[States], weights: Tensor, first: Sequence[int]) -> Tensor:
+        """Logits [G, N, classes] of G networks side by side, without gradients, for mixing weights [G, L, E, K].
+
+        seen: the input states of every cell of the whole network, as `resume` records them. Network g mixes as that
+        one does before cell first[g], where it begins; `first` ascends. Call it inside `steady_weights` and
+        `frozen_statistics`.
+        """
+        before: Tensor | None = None
+        last: Tensor | None = None
+        for index in range(first[0], len(self.cells)):
+            cell, running = self.cells[index], sum(place <= index for place in first)
+            assert isinstance(cell, SearchCell)
+            before, last = last, cell.run_groups(seen[index], (before, last), weights[:running, index])
+        assert last is not None
+        return self.classifier(last.mean(dim=(2, 3))).unflatten(0, (len(first), -1))
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:

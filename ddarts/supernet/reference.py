@@ -15,6 +15,7 @@ from ddarts.space.primitives import Space
 from ddarts.space.topology import INPUTS, edges, node_edges, nodes
 
 Keep = Sequence[Sequence[bool]]
+Inputs = tuple[Tensor | None, Tensor | None]
 
 
 class MixedEdge(nn.Module):
@@ -78,8 +79,22 @@ class SearchCell(nn.Module):
             sources.append(Source(self._node(node, sources, weights, keep)))
         return torch.cat([source.state for source in sources[-self.multiplier :]], dim=1)
 
+    def run_groups(self, shared: tuple[Tensor, Tensor], own: Inputs, weights: Tensor) -> Tensor:
+        """G networks side by side, without gradients: mixing weights [G, E, K] → their outputs, [G·N, ...].
+
+        Of each input state the first networks have their `own` [g·N, ...] (None: g = 0), the others read the `shared`
+        one [N, ...]. BN has statistics for each network; running statistics must not be moving.
+        """
+        images = len(shared[0])
+        parts = [() if state is None else state.split(images) for state in own]
+        outputs = []
+        for group, mixed in enumerate(weights):
+            states = [mine[group] if group < len(mine) else other for mine, other in zip(parts, shared, strict=True)]
+            outputs.append(self(*states, mixed))
+        return torch.cat(outputs)
+
     def expect_return(self) -> None:
-        """Told before a pass that others may come with the same input states (while the weights are held)."""
+        """Told before a pass that run_groups may follow with the same input states (while the weights are held)."""
 
     def _operation(self, row: int, operation: int) -> nn.Module:
         edge = self._ops[row]

@@ -6,12 +6,14 @@ from torch import Tensor
 from ddarts_kernels.layout import accumulation_dtype
 
 
-def statistics(x: Tensor, eps: float, groups: int = 0) -> tuple[Tensor, Tensor]:
-    """mean and rstd = 1 / sqrt(biased variance + eps) over all but the first `groups` dimensions and the last."""
-    wide = x.to(accumulation_dtype(x.dtype)).flatten(groups, -2)
-    count = max(1, wide.shape[groups])
-    mean = wide.sum(groups) / count
-    variance = (wide - mean.unsqueeze(groups)).square().sum(groups) / count
+def statistics(x: Tensor, eps: float, groups: int) -> tuple[Tensor, Tensor]:
+    """mean and rstd = 1 / sqrt(biased variance + eps) [G, E, C] of x [E, N, ..., C], for each of the G groups of
+    consecutive images."""
+    apart = x.to(accumulation_dtype(x.dtype)).unflatten(1, (groups, x.shape[1] // groups)).transpose(0, 1)
+    wide = apart.flatten(2, -2)
+    count = max(1, wide.shape[2])
+    mean = wide.sum(2) / count
+    variance = (wide - mean.unsqueeze(2)).square().sum(2) / count
     return mean, (variance + eps).rsqrt()
 
 

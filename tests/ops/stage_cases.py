@@ -21,6 +21,7 @@ class Shape:
     stride: int = 1
     shared: bool = True
     norm: bool = False
+    groups: int = 1
 
     @property
     def out_size(self) -> tuple[int, int, int, int]:
@@ -41,6 +42,9 @@ SHAPES += (
     Shape((2, 9, 8, 5), ((7, 1), (1, 1), (3, 3)), norm=True),
     Shape((2, 9, 8, 5), ((7, 2), (1, 1), (3, 1)), stride=2),
     Shape((2, 9, 10, 8), ((3, 1), (5, 2)), stride=3),
+    Shape((6, 9, 8, 5), groups=3, stride=2),
+    Shape((34, 5, 4, 16), ((3, 1),), edges=3, shared=False, norm=True, groups=2),
+    Shape((4, 7, 8, 12), ((5, 1), (3, 2)), edges=2, norm=True, groups=4),
 )
 EMPTY = (Shape((0, 5, 4, 8)), Shape((2, 0, 4, 3), norm=True), Shape((2, 4, 0, 16), stride=2))
 
@@ -59,14 +63,17 @@ class Case:
     grads: list[Tensor]
     y: list[Tensor]
     coefficients: Tensor
+    groups: int
 
     def forward_arguments(self) -> tuple:
         """Arguments of stage, in order."""
-        return (self.x, self.depthwise, self.pointwise, self.dilation, self.stride, self.mean, self.rstd, 1e-5)
+        operands = (self.x, self.depthwise, self.pointwise, self.dilation, self.stride, self.mean, self.rstd)
+        return (*operands, 1e-5, self.groups)
 
     def backward_arguments(self, need_weights: bool = True) -> tuple:
         """Arguments of stage_backward, in order."""
-        operands = (self.x, self.depthwise, self.pointwise, self.dilation, self.stride, self.mean, self.rstd)
+        statistics = (None if v is None else v[0] for v in (self.mean, self.rstd))  # backward knows no groups
+        operands = (self.x, self.depthwise, self.pointwise, self.dilation, self.stride, *statistics)
         return (self.grads, self.y, self.coefficients, *operands, need_weights)
 
     def to(self, dtype: torch.dtype) -> "Case":
@@ -82,6 +89,7 @@ class Case:
         return Case(
             self.x.to(dtype), each(self.depthwise), each(self.pointwise), self.dilation, self.stride,
             optional(self.mean), optional(self.rstd), each(self.grads), each(self.y), self.coefficients.to(wide),
+            self.groups,
         )  # fmt: skip
 
 
@@ -96,11 +104,12 @@ def make(shape: Shape, dtype: torch.dtype, fill: Callable[[Sequence[int]], Tenso
         pointwise=[fill((edges, c, c)) for _ in shape.kinds],
         dilation=[d for _, d in shape.kinds],
         stride=shape.stride,
-        mean=fill((inputs, c)) if shape.norm else None,
-        rstd=fill((inputs, c)).abs() + 0.5 if shape.norm else None,
+        mean=fill((shape.groups, inputs, c)) if shape.norm else None,
+        rstd=fill((shape.groups, inputs, c)).abs() + 0.5 if shape.norm else None,
         grads=grads,
         y=[fill((edges, *shape.out_size)) for _ in shape.kinds],
         coefficients=fill((len(shape.kinds), edges, 3, c)),
+        groups=shape.groups,
     ).to(dtype)
 
 

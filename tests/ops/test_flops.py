@@ -57,11 +57,16 @@ def test_a_stage_backwards(shape: Shape) -> None:
 def test_pools(stride: int) -> None:
     x = torch.rand(2, 7, 6, 3)
     n = 2 * 3 * (7 * 6 if stride == 1 else 4 * 3)
-    assert flops(torch.ops.ddarts.pools, x, stride, 1e-5) == n * (9 + 2 * 4)
-    most, average, index, *_ = torch.ops.ddarts.pools(x, stride, 1e-5)
+    assert flops(torch.ops.ddarts.pools, x, stride, 1e-5, 1) == n * (9 + 2 * 4)
+    most, average, index, *_ = torch.ops.ddarts.pools(x, stride, 1e-5, 1)
     coefficients = torch.rand(2, 3 + 2, 3)
     arguments = ([most] * 3, most, average, index, coefficients, 7, 6, stride)
     assert flops(torch.ops.ddarts.pools_backward, *arguments) == n * (2 * (3 + 1) * 2 + 1 + 1 + 9)
+
+
+def test_node_sum() -> None:
+    x, weights = torch.rand(2, 3, 4), torch.rand(4, 2)
+    assert flops(torch.ops.ddarts.node_sum, [x, x, x[:2], x[:2]] * 2, weights, None, None) == 2 * 2 * 8 * 12
 
 
 def test_channel_sums() -> None:

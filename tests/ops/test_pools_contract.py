@@ -38,7 +38,7 @@ strides = pytest.mark.parametrize("stride", STRIDES)
 
 def forward(backend: str, x: Tensor, stride: int) -> tuple[Tensor, ...]:
     with ddarts.ops.use_backend(backend):
-        return torch.ops.ddarts.pools(x, stride, EPS)
+        return torch.ops.ddarts.pools(x, stride, EPS, 1)
 
 
 def backward(backend: str, *arguments: object) -> Tensor:
@@ -48,7 +48,7 @@ def backward(backend: str, *arguments: object) -> Tensor:
 
 def slopes(x: Tensor, stride: int, fill=normal) -> tuple[object, ...]:
     """Arguments of pools_backward for a state."""
-    most, average, index, _, _ = reference.forward(x, stride, EPS)
+    most, average, index, _, _ = reference.forward(x, stride, EPS, 1)
     grads = [fill(x.dtype, seed)(most.shape) for seed in range(EDGES)]
     lines = fill(accumulation_dtype(x.dtype), 7)((2, EDGES + 2, x.shape[3]))
     return grads, most, average, index, lines, x.shape[1], x.shape[2], stride
@@ -73,8 +73,8 @@ def test_contract(backend: str, stride: int, dtype: torch.dtype, shape: tuple[in
     results = zip(
         names,
         forward(backend, x, stride),
-        reference.forward(x, stride, EPS),
-        reference.forward(x.double(), stride, EPS),
+        reference.forward(x, stride, EPS, 1),
+        reference.forward(x.double(), stride, EPS, 1),
         strict=True,
     )
     for name, got, eager, wide in results:
@@ -94,7 +94,7 @@ def test_contract(backend: str, stride: int, dtype: torch.dtype, shape: tuple[in
 @shapes
 def test_whole_numbers_are_exact(backend: str, stride: int, shape: tuple[int, ...]) -> None:
     x = 36 * integers(torch.float32, 3)(shape)  # any window's average is a whole number; many values are equal
-    for got, expected in zip(forward(backend, x, stride)[:3], reference.forward(x, stride, EPS)[:3], strict=True):
+    for got, expected in zip(forward(backend, x, stride)[:3], reference.forward(x, stride, EPS, 1)[:3], strict=True):
         assert torch.equal(got, expected)
     grads, most, average, index, lines, *sizes = slopes(x, stride, integers)
     lines[:, -1] *= 36
@@ -109,22 +109,35 @@ def test_specials(backend: str, stride: int) -> None:
     special = torch.tensor([float("nan"), float("inf"), float("-inf")])
     place = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) < 0.2
     x[place] = special[torch.arange(int(place.sum())) % 3]
-    got, expected = forward(backend, x, stride), reference.forward(x, stride, EPS)
+    got, expected = forward(backend, x, stride), reference.forward(x, stride, EPS, 1)
     for one, other in zip(got[:3], expected[:3], strict=True):
         torch.testing.assert_close(one, other, equal_nan=True)
     lowest = torch.full((1, 3, 3, 2), float("-inf"))
-    assert torch.equal(forward(backend, lowest, stride)[2], reference.forward(lowest, stride, EPS)[2])
+    assert torch.equal(forward(backend, lowest, stride)[2], reference.forward(lowest, stride, EPS, 1)[2])
 
 
 @backends
 def test_statistics_of_values_far_from_zero(backend: str) -> None:
     x = normal(torch.float32, 3)((4, 16, 16, 16)) + 1e4
     _, _, _, mean, rstd = forward(backend, x, 1)
-    most, average, _, _, _ = reference.forward(x, 1, EPS)
+    most, average, _, _, _ = reference.forward(x, 1, EPS, 1)
     for p, pool in enumerate((most, average)):  # of the pools as rounded: only the statistics are in question
         wide = pool.double().flatten(0, 2)
-        torch.testing.assert_close(mean[p].double(), wide.mean(0), rtol=2e-7, atol=0)
-        torch.testing.assert_close(rstd[p].double(), (wide.var(0, correction=0) + EPS).rsqrt(), rtol=1e-4, atol=0)
+        torch.testing.assert_close(mean[0, p].double(), wide.mean(0), rtol=2e-7, atol=0)
+        torch.testing.assert_close(rstd[0, p].double(), (wide.var(0, correction=0) + EPS).rsqrt(), rtol=1e-4, atol=0)
+
+
+@backends
+@strides
+def test_groups_have_their_own_statistics(backend: str, stride: int) -> None:
+    x = normal(torch.float32, 3)((6, 7, 5, 6)) * torch.arange(1.0, 7.0)[:, None, None, None]
+    with ddarts.ops.use_backend(backend):
+        whole = torch.ops.ddarts.pools(x, stride, EPS, 3)
+    for g, part in enumerate(x.split(2)):
+        alone = forward(backend, part, stride)
+        assert_same_bits([v[2 * g : 2 * g + 2] for v in whole[:3]], list(alone[:3]))
+        for one, other in zip(whole[3:], alone[3:], strict=True):
+            torch.testing.assert_close(one[g : g + 1], other, rtol=1e-5, atol=1e-6)
 
 
 @backends
@@ -159,7 +172,7 @@ def test_opcheck(backend: str) -> None:
     x = normal(torch.float64, 3)((2, 5, 4, 3))
     with ddarts.ops.use_backend(backend):
         for stride in STRIDES:
-            opcheck(torch.ops.ddarts.pools.default, (x, stride, EPS))
+            opcheck(torch.ops.ddarts.pools.default, (x, stride, EPS, 1))
             opcheck(torch.ops.ddarts.pools_backward.default, slopes(x, stride))
 
 
@@ -167,9 +180,10 @@ def test_errors_name_the_argument() -> None:
     x = normal(torch.float32, 3)((2, 5, 4, 3))
     grads, most, average, index, lines, *sizes = slopes(x, 2)
     for arguments, line in (
-        ((x[0], 1, EPS), "pools: x is"),
-        ((x.int(), 1, EPS), "pools: x is torch.int32"),
-        ((x, 0, EPS), "pools: stride is 0"),
+        ((x[0], 1, EPS, 1), "pools: x is"),
+        ((x.int(), 1, EPS, 1), "pools: x is torch.int32"),
+        ((x, 0, EPS, 1), "pools: stride is 0"),
+        ((x, 1, EPS, 3), "pools: groups is 3; it must be at least 1 and divide the 2 images"),
     ):
         with pytest.raises(ValueError, match=line):
             torch.ops.ddarts.pools(*arguments)

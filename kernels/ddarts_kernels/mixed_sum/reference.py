@@ -96,6 +96,31 @@ def backward(
     return grad_inputs, grad_weights.to(weights.dtype)
 
 
+def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rstd: Tensor | None) -> Tensor:
+    """The same sum for G networks side by side, forward alone: out = sum_u w[g, u] (x[u] - mean[g, u]) rstd[g, u].
+
+    weights [G, U]; mean and rstd [G, U, C], without them nothing is normalised. The inputs are runs of U tensors, the
+    first run for the first networks, the next for those that follow: tensors [images, C, ...] of one run hold the
+    consecutive images of some of the groups, as many of each group. Returns all images, those of the runs in order.
+    """
+    groups, terms = weights.shape
+    runs = [inputs[i : i + terms] for i in range(0, len(inputs), terms)]
+    images = sum(run[0].shape[0] for run in runs) // groups
+    wide = accumulation_dtype(inputs[0].dtype)
+    out, group = [], 0
+    for run in runs:
+        for part in zip(*(x.split(images) if images else [x] for x in run), strict=True):
+            total = torch.zeros_like(part[0], dtype=wide)
+            for u, x in enumerate(part):
+                z = x.to(wide)
+                if mean is not None and rstd is not None:
+                    z = (z - _channels(mean[group, u], x)) * _channels(rstd[group, u], x)
+                total += weights[group, u].to(wide) * z
+            out.append(total)
+            group += 1
+    return _into(layout_of(inputs[0]), inputs[0].dtype, torch.cat(out))
+
+
 def sums(
     grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
 ) -> tuple[Tensor, Tensor]:

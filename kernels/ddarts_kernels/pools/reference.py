@@ -1,6 +1,7 @@
 """pools in plain torch: short, obviously right, any device, float64-capable.
 
-Legend: N images, H, W pixels (h, w after the stride), C channels, stored channels last: [N, H, W, C]; E edges.
+Legend: N images in G groups of consecutive ones, each with statistics of its own, H, W pixels (h, w after the stride),
+C channels, stored channels last: [N, H, W, C]; E edges.
 Both pools are 3x3 with padding 1; the average leaves the padding out. p = 0: maximum, 1: average.
 """
 
@@ -14,9 +15,9 @@ from ddarts_kernels.layout import accumulation_dtype
 from ddarts_kernels.statistics import like, statistics
 
 
-def forward(x: Tensor, stride: int, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def forward(x: Tensor, stride: int, eps: float, groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """x [N, H, W, C] → maximum and average [N, h, w, C]; index, uint8 [N, h, w, C]: where in its window the maximum
-    lies, 0 ... 8 in row-major order, the first of equals; mean and rstd [2, C], the batch statistics of both.
+    lies, 0 ... 8 in row-major order, the first of equals; mean and rstd [G, 2, C], each group's statistics of both.
 
     A NaN is larger than every number.
     """
@@ -32,8 +33,7 @@ def forward(x: Tensor, stride: int, eps: float) -> tuple[Tensor, Tensor, Tensor,
     column = torch.arange(place.shape[3], device=x.device) * stride - 1
     index = (place // max(1, width) - row) * 3 + place % max(1, width) - column
     last = [p.permute(0, 2, 3, 1) for p in pools]
-    found = [statistics(p, eps) for p in last]
-    mean, rstd = torch.stack([m for m, _ in found]), torch.stack([r for _, r in found])
+    mean, rstd = statistics(torch.stack(last), eps, groups)
     return like(last[0], x), like(last[1], x), index.permute(0, 2, 3, 1).to(torch.uint8).contiguous(), mean, rstd
 
 

@@ -2,7 +2,8 @@
 
 Legend: E edges, S kinds of kernel (such as 3x3, 5x5, 3x3 dilated), X inputs (1: all edges read the same; E: each its
 own), N images, H, W pixels (h, w after the stride), K kernel size, C channels. Pixels are stored channels last:
-[X, N, H, W, C].
+[X, N, H, W, C]. Forward, the images may be G groups of networks side by side, each with statistics of its own:
+N / G consecutive images belong together.
 
     u = ReLU(z),  z = x or BN(x)        y[s][e] = pointwise[s][e](depthwise[s][e](u[e]))
 """
@@ -26,17 +27,19 @@ def forward(
     mean: Tensor | None,
     rstd: Tensor | None,
     eps: float,
+    groups: int,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    """x [X, N, H, W, C], depthwise[s] [E, K, K, C], pointwise[s] [E, C, C] (in, out), mean and rstd [X, C] of BN
-    before the ReLU (None: no BN) → y[s] [E, N, h, w, C], and the batch statistics mean and rstd of y, [S, E, C].
+    """x [X, N, H, W, C], depthwise[s] [E, K, K, C], pointwise[s] [E, C, C] (in, out), mean and rstd [G, X, C] of
+    BN before the ReLU (None: no BN) → y[s] [E, N, h, w, C], and each group's statistics mean and rstd of y,
+    [G, S, E, C].
 
     Padding keeps H and W at stride 1. Statistics are of y as computed, before it is rounded to the dtype of x.
     """
     wide = accumulation_dtype(x.dtype)
-    u = normalized(x.to(wide), mean, rstd).relu()
+    u = _normalized(x.to(wide), mean, rstd, groups).relu()
     y = [_stage(u, d.to(wide), p.to(wide), a, stride) for d, p, a in zip(depthwise, pointwise, dilation, strict=True)]
-    found = [statistics(v, eps, groups=1) for v in y]
-    return [like(v, x) for v in y], torch.stack([m for m, _ in found]), torch.stack([r for _, r in found])
+    found = [statistics(v, eps, groups) for v in y]
+    return [like(v, x) for v in y], torch.stack([m for m, _ in found], 1), torch.stack([r for _, r in found], 1)
 
 
 def backward(
@@ -57,8 +60,8 @@ def backward(
     coefficients [S, E, 3, C].
 
     Returns dz [X, N, H, W, C], the gradient in front of the ReLU, summed over all that read an input; the gradients of
-    depthwise and pointwise (empty lists unless need_weights); sums [X, 2, C] = Σ dz and Σ dz·z, for the backward of the
-    BN in front (empty without one).
+    depthwise and pointwise (empty lists unless need_weights); with mean and rstd [X, C], sums [X, 2, C] = Σ dz and
+    Σ dz·z, for the backward of the BN in front (else empty).
     """
     wide = accumulation_dtype(x.dtype)
     z = normalized(x.to(wide), mean, rstd)
@@ -77,6 +80,14 @@ def backward(
         return like(dz, x), *weights, dz.new_empty(0)
     sums = torch.stack([dz.flatten(1, 3).sum(1), (dz * z).flatten(1, 3).sum(1)], dim=1)
     return like(dz, x), *weights, sums
+
+
+def _normalized(x: Tensor, mean: Tensor | None, rstd: Tensor | None, groups: int) -> Tensor:
+    """As normalized, by mean and rstd [G, X, C]."""
+    if mean is None or rstd is None:
+        return x
+    alike = x.unflatten(1, (groups, x.shape[1] // groups)).flatten(0, 1)
+    return normalized(alike, *(v.transpose(0, 1).flatten(0, 1) for v in (mean, rstd))).view(x.shape)
 
 
 def _stage(u: Tensor, depthwise: Tensor, pointwise: Tensor, dilation: int, stride: int) -> Tensor:

@@ -83,10 +83,10 @@ def test_ablation_replaces_one_cell_and_starts_there():
     weights, replacement = torch.zeros(4, 1, 1), torch.arange(1.0, 4.0).view(3, 1, 1)
     seen = []
 
-    def loss_from(first, mixed):
-        seen.append((first, mixed.flatten().tolist()))
-        return mixed.sum()
+    def losses_of(first, mixed):
+        seen.append((first, mixed.flatten(1).tolist()))
+        return mixed.sum(dim=(1, 2, 3))
 
-    losses = ablated_losses(loss_from, weights, replacement, [(0,), (1, 3), (2,)])
-    assert seen == [(0, [1, 0, 0, 0]), (1, [0, 2, 0, 2]), (2, [0, 0, 3, 0])]
-    assert losses.tolist() == [1, 4, 3] and not weights.any()
+    losses = ablated_losses(losses_of, weights, replacement, [(0,), (2,), (1, 3)])
+    assert seen == [([0, 1, 2], [[1, 0, 0, 0], [0, 3, 0, 3], [0, 0, 2, 0]])]
+    assert losses.tolist() == [1, 2, 6] and not weights.any()

@@ -7,14 +7,16 @@ import torch
 
 from ddarts.config import SearchConfig
 from ddarts.search.build import build_searcher
+from ddarts.supernet.network import EXECUTIONS
 
 CELLS = 4
 TINY = {"dataset": "digits", "image_size": 8, "init_channels": 2, "layers": CELLS, "steps": 1, "multiplier": 1}
 
 
 @pytest.fixture
-def make():
-    """make(**options): a searcher, with `counts` of its cells' forward passes since then."""
+def make(monkeypatch):
+    """make(**options): a searcher, with `counts` of its cells' forward passes since then; of networks side by side,
+    each counts."""
 
     def built(**options):
         searcher = build_searcher(SearchConfig(**{**TINY, **options}), 10, torch.device("cpu"))
@@ -27,10 +29,21 @@ def make():
 
         for index, cell in enumerate(searcher.network.cells):
             cell.register_forward_pre_hook(lambda cell, arguments, i=index: count(cell, arguments, i))
+            monkeypatch.setattr(cell, "run_groups", counted(cell.run_groups, counts, index))
         searcher.network.train()
         return searcher, counts
 
     return built
+
+
+def counted(run_groups, counts, index):
+    def run(shared, own, weights):
+        before = counts[index]
+        out = run_groups(shared, own, weights)
+        counts[index] = before + len(weights)
+        return out
+
+    return run
 
 
 def batch():
@@ -53,11 +66,12 @@ def same(one, other):
 
 
 def test_the_paper_s_architecture_step_starts_at_the_ablated_cell(make):
-    searcher, counts = make()
-    searcher.iteration.architecture_step(batch(), 0)
-    # Once for the whole network, once for every ablated cell before or at this one: n + Σ (n − i) in all.
-    assert counts == [1 + index + 1 for index in range(CELLS)]
-    assert sum(counts) == CELLS + sum(CELLS - i for i in range(CELLS))
+    for execution in EXECUTIONS:
+        searcher, counts = make(supernet=execution)
+        searcher.iteration.architecture_step(batch(), 0)
+        # Once for the whole network, once for every ablated cell before or at this one: n + Σ (n − i) in all.
+        assert counts == [1 + index + 1 for index in range(CELLS)]
+        assert sum(counts) == CELLS + sum(CELLS - i for i in range(CELLS))
 
 
 def test_the_official_architecture_step_makes_whole_passes(make):

@@ -37,12 +37,12 @@ def test_marginal_contributions_b(build, recorded):
         logits = case.network.resume(case.network.start(images), weights, 0, record=states)
         full = F.cross_entropy(logits, labels)
 
-        def loss_from(first, mixed):
-            return F.cross_entropy(case.network.resume(states[first], mixed, first), labels)
+        def losses_of(first, mixed):
+            return torch.stack([F.cross_entropy(each, labels) for each in case.network.ablated(states, mixed, first)])
 
         each = [[i] for i in range(CELLS)]
-        ablated = ablated_losses(loss_from, weights, recorded["B_draws"], each)
-        half = ablated_losses(loss_from, weights, torch.full_like(weights, 0.5), each)
+        ablated = ablated_losses(losses_of, weights, recorded["B_draws"], each)
+        half = ablated_losses(losses_of, weights, torch.full_like(weights, 0.5), each)
     assert_close(logits, recorded["B_full_logits"])
     assert_close(full, recorded["B_full_valid_ce"])
     assert_close(ablated, recorded["B_ablated_ce"])

@@ -256,29 +256,61 @@ def test_the_networks_share_state_dictionaries_and_copies_compute_the_same():
     assert off(twin(images, weights), expected) <= FORWARD
 
 
-def test_an_ablated_cell_reuses_what_is_known_of_its_input_states(monkeypatch):
-    """A pass that resumes at a cell runs the stages of its nodes alone, and ends where the whole pass does."""
+@pytest.mark.parametrize("space", [DDARTS, DARTOPTI], ids=lambda space: space.name)
+@pytest.mark.parametrize("first", [[0, 1, 2, 3], [1, 3], [2]], ids=str)
+def test_ablated_networks_run_side_by_side(space, first):
+    """As one after the other from the stem, in both executions, with cells of all kinds."""
+    networks = [
+        SearchNetwork(
+            space, num_classes=3, init_channels=2, layers=4, steps=2, multiplier=2, reductions=(1, 2), execution=name
+        ).double()
+        for name in EXECUTIONS
+    ]
+    networks[1].load_state_dict(networks[0].state_dict())
+    images, kinds = torch.randn(3, 3, 9, 7, dtype=torch.float64), len(space)
+    weights = torch.rand(4, 5, kinds, dtype=torch.float64)
+    mixed = weights.repeat(len(first), 1, 1, 1)
+    for group, place in enumerate(first):
+        mixed[group, place:] = torch.rand(4 - place, 5, kinds, dtype=torch.float64)
+    for network in networks:
+        with frozen_statistics(network):
+            alone = torch.stack([network(images, each) for each in mixed])
+            states = []
+            network.resume(network.start(images), weights, 0, record=states)
+            with torch.no_grad(), steady_weights(network):
+                assert off(network.ablated(states, mixed, first), alone) <= FORWARD
+    with torch.no_grad():
+        assert off(alone, torch.stack([networks[0].eval()(images, each) for each in mixed])) > 1e-3
+        evaluated = [networks[0](images, each) for each in mixed]
+        network, states = networks[1].eval(), []
+        network.load_state_dict(networks[0].state_dict())
+        network.resume(network.start(images), weights, 0, record=states)
+        assert off(network.ablated(states, mixed, first), torch.stack(evaluated)) <= FORWARD
+
+
+def test_ablated_networks_reuse_what_is_known_of_their_input_states(monkeypatch):
+    """Of a cell and the one behind it, what the whole network made of the states that ablation left as they were."""
     network = SearchNetwork(DDARTS, num_classes=3, init_channels=4, layers=3, execution="fused").double()
     images = torch.randn(2, 3, 9, 9, dtype=torch.float64)
     weights = torch.rand(3, 14, 7, dtype=torch.float64)
+    ablated = torch.cat([weights[:1], torch.rand(1, 14, 7, dtype=torch.float64), weights[2:]])
     calls = []
     real = fused_forward.run
     monkeypatch.setattr(fused_forward, "run", lambda op, *rest: calls.append(op) or real(op, *rest))
-    states = []
     with frozen_statistics(network):
+        states = []
         network.resume(network.start(images), weights, 0, record=states)
-        ablated = torch.cat([weights[:1], torch.rand(1, 14, 7, dtype=torch.float64), weights[2:]])
         with torch.no_grad(), steady_weights(network):
             calls.clear()
-            short = network.resume(states[1], ablated, 1)
-            assert calls.count("pools") == 3 + 5  # the nodes of cell 1, all states of cell 2
+            short = network.ablated(states, ablated[None], [1])
+            assert calls.count("pools") == 3 + 4  # the nodes of cell 1; of cell 2 all states but the first
         with torch.no_grad():
             calls.clear()
             whole = network(images, ablated)
             assert calls.count("pools") == 3 * 5
-    assert torch.equal(short, whole)
+    assert torch.equal(short[0], whole)
     with torch.no_grad(), frozen_statistics(network):  # nothing is known any more once the weights may change
         for parameter in network.cells[1].parameters():
             parameter.mul_(-1)
-        copied = tuple(state.clone() for state in states[1])
-        assert torch.equal(network.resume(states[1], ablated, 1), network.resume(copied, ablated, 1))
+        copied = [tuple(state.clone() for state in pair) for pair in states]
+        assert torch.equal(network.ablated(states, ablated[None], [1]), network.ablated(copied, ablated[None], [1]))
