@@ -41,7 +41,7 @@ $(STAMP): $(BUILD_FILES)
 	@touch "$@"
 
 $(DEV_STAMP): $(STAMP)
-	$(PIP) ruff mypy clang-format import-linter pre-commit cmake
+	$(PIP) ruff mypy clang-format import-linter pre-commit cmake onnx onnxscript onnxruntime huggingface_hub playwright
 	@touch "$@"
 
 demo: $(STAMP)

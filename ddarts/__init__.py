@@ -20,6 +20,7 @@ _WHERE = {
     "CostConfig": "ddarts.config",
     "DeriveConfig": "ddarts.config",
     "EvaluateConfig": "ddarts.config",
+    "ExportConfig": "ddarts.config",
     "SearchConfig": "ddarts.config",
     "ShowConfig": "ddarts.config",
     "TrainConfig": "ddarts.config",
@@ -29,7 +30,9 @@ _WHERE = {
     "cost": "ddarts.evaluate.cost",
     "create_model": "ddarts.network.registry",
     "derive": "ddarts.genotype.derive",
+    "export": "ddarts.network.export",
     "list_models": "ddarts.network.registry",
+    "load_model": "ddarts.network.trained",
     "show": "ddarts.evaluate.drawing",
 }
 

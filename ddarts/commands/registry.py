@@ -43,6 +43,7 @@ COMMANDS = {
         Command(config.DistanceConfig, "ddarts.evaluate.distances:distance", "distances"),
         Command(config.ArchsConfig, "ddarts.commands.small:archs", "architectures"),
         Command(config.ShowConfig, "ddarts.evaluate.drawing:show", "shown"),
+        Command(config.ExportConfig, "ddarts.network.export:export", "pairs"),
         Command(config.BenchConfig, "ddarts_benchmarks.run:bench", "measured"),
         Command(config.InfoConfig, "ddarts.commands.info:info", "information"),
     )
@@ -50,10 +51,6 @@ COMMANDS = {
 
 # Command -> (what it is for, what to use meanwhile).
 LATER = {
-    "export": (
-        "Write a trained network as ONNX, .pt2 or safetensors.",
-        "ddarts train leaves best.safetensors in the run's folder",
-    ),
     "report": (
         "Write a run's report as HTML.",
         "the run's folder holds metrics.jsonl and TensorBoard events, and ddarts show draws the cells",

@@ -5,6 +5,7 @@ a YAML file, the command line.
 """
 
 from ddarts.config.bench import BenchConfig
+from ddarts.config.export import ExportConfig
 from ddarts.config.files import read_options, to_yaml
 from ddarts.config.resolve import from_yaml, resolve
 from ddarts.config.search import SearchConfig
@@ -27,6 +28,7 @@ __all__ = [
     "DeriveConfig",
     "DistanceConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "InfoConfig",
     "SearchConfig",
     "ShowConfig",

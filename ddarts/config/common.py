@@ -16,6 +16,7 @@ STEM_DATASETS = ("imagenet", "folder")  # photographs: where --imagenet_stem has
 MAX_SEED = 2**32 - 1  # the largest that every library takes
 MAX_CHANNELS = 2**20  # far beyond any network, and far from numbers that overflow
 MAX_WORKERS = 256
+MAX_CLASSES = 10**6
 
 ARCH = "give the name of an architecture (ddarts archs lists them) or the path of a genotype"
 ARCH_HELP = (

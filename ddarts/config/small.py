@@ -9,8 +9,6 @@ from ddarts.config import common
 from ddarts.config.options import option
 from ddarts.config.values import shown
 
-MAX_CLASSES = 10**6
-
 _DISTANCE_FILES = (".png", ".svg", ".csv", ".json")
 _LAYERS = {"minimum": 1, "maximum": 1000}
 _PUBLISHED_PARSE = {
@@ -31,7 +29,7 @@ class EvaluateConfig(common.ComputeOptions, common.DataOptions):
         required="give the file with the weights, or a run folder of ddarts train",
     )
     arch: str | None = option(None, f"{common.ARCH_HELP} (left out: as the weights' file says)")
-    init_channels: int | None = common.init_channels(None, " (left out: as the weights' file says, else 16)")
+    init_channels: int | None = common.init_channels(None, " (left out: as the weights' file says)")
     layers: int | None = option(None, "number of cells (left out: as the weights' file says)", **_LAYERS)
     derivation: str | None = option(
         None, f"{common.DERIVATION_HELP} (left out: as the weights' file says)", choices=common.DERIVATIONS
@@ -105,7 +103,9 @@ class CostConfig(common.DatasetOption):
         "published, without effect",
         inactive="the counts with the auxiliary classifier and without it are always given",
     )
-    num_classes: int | None = option(None, "classes (left out: the data set's own)", minimum=1, maximum=MAX_CLASSES)
+    num_classes: int | None = option(
+        None, "classes (left out: the data set's own)", minimum=1, maximum=common.MAX_CLASSES
+    )
     image_size: int | None = option(
         None, "side of the image in pixels (left out: the data set's own)", minimum=8, maximum=4096
     )

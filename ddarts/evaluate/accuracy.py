@@ -2,9 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
-from os.path import isdir, isfile, join
 from typing import Any
 
 import torch
@@ -14,23 +12,20 @@ from ddarts.data.augment import Augmentation
 from ddarts.data.datasets import load
 from ddarts.data.images import ImageSet
 from ddarts.data.loader import make_loader
-from ddarts.genotype.schema import Cell, Genotype
 from ddarts.network.counting import network_cost
 from ddarts.network.model import DerivedNetwork
-from ddarts.network.published import is_published, load_published
 from ddarts.network.registry import architecture
 from ddarts.network.stems import stem_for
-from ddarts.network.weights import Description, fill, read_network
+from ddarts.network.trained import Stored, Wanted, read_trained, reconciled
+from ddarts.network.weights import Description
 from ddarts.ops import use_backend
 from ddarts.runtime import metrics
 from ddarts.runtime.device import autocast, pick_device, resolve_precision
-from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.progress import Progress
-from ddarts.runtime.torch_file import read_torch_weights
 
 _log = logging.getLogger(__name__)
 Batch = tuple[torch.Tensor, torch.Tensor]
-README_CHANNELS = 16  # what the published evaluation script takes where nothing is said
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
@@ -47,17 +42,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
-    path = _weights_file(config.model_path or "")
-    if is_published(path):
-        found_weights = read_torch_weights(path)  # first: what is no file of weights needs no --arch
-        images = _images(config, None)
-        model = _asked_for(config, images.num_classes, "published").build()
-        load_published(model, path, found_weights)
-    else:
-        weights, description = read_network(path)
-        images = _images(config, description)
-        model = _reconciled(config, description, images.num_classes).build()
-        fill(model, weights, path)
+    stored = read_trained(config.model_path or "")
+    images = _images(config, stored.description)
+    model = stored.put_into(reconciled(stored, _wanted(config, stored, images.num_classes)).build())
     found = _measure(model, images, config, device, partial(autocast, precision, device))
     counted = network_cost(
         model.genotype,
@@ -69,19 +56,6 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     )
     shown = {"top1": found.top1, "top5": found.top5, "loss": found.loss}
     return {**shown, "params": counted.params, "macs": counted.macs, "images": found.images}
-
-
-def _weights_file(path: str) -> str:
-    """`path`, or the best weights in it where it is a run folder. UsageError where a folder holds none."""
-    if not isdir(path):
-        return path
-    best = join(path, "best.safetensors")
-    if isfile(best):
-        return best
-    raise UsageError(
-        f"--model_path {path}: this folder has no best.safetensors; "
-        "give a run folder of ddarts train, or the file with the weights"
-    )
 
 
 def _images(config: EvaluateConfig, stored: Description | None) -> ImageSet:
@@ -122,66 +96,23 @@ def _counted(batches: Iterator[Batch], progress: Progress) -> Iterator[Batch]:
         progress.advance()
 
 
-def _asked_for(config: EvaluateConfig, num_classes: int, wiring: str) -> Description:
-    """The network that the options alone describe."""
-    if config.arch is None:
-        raise UsageError(f"--model_path {config.model_path}: does not say its architecture; name it with --arch")
-    return Description(
-        architecture(config.arch, config.layers, config.derivation or "paper"),
+def _wanted(config: EvaluateConfig, stored: Stored, num_classes: int) -> Wanted:
+    """What the options say about the network, after checking that the weights tell the data set's classes apart."""
+    found = stored.description
+    if found is not None and found.dataset not in ("", config.dataset):
+        _log.warning("%s: trained on %s, measured on %s", config.model_path, found.dataset, config.dataset)
+    if found is not None and found.num_classes != num_classes:
+        raise DdartsError(
+            f"{config.model_path}: these weights tell {found.num_classes} classes apart"
+            f"{f' ({found.dataset})' if found.dataset else ''}, but {config.dataset} has {num_classes}"
+        )
+    stem_told = found is None or config.imagenet_stem is not None
+    return Wanted(
+        None if config.arch is None else architecture(config.arch),
+        config.layers,
+        config.derivation,
+        config.init_channels,
         num_classes,
-        config.init_channels or README_CHANNELS,
-        stem_for(config.dataset or "", config.imagenet_stem),
-        config.baseline_wiring or wiring,
+        stem_for(config.dataset or "", config.imagenet_stem) if stem_told else None,
+        config.baseline_wiring,
     )
-
-
-def _reconciled(config: EvaluateConfig, stored: Description | None, num_classes: int) -> Description:
-    """The network that the file describes, after checking that the options do not ask for another."""
-    if stored is None:
-        return _asked_for(config, num_classes, "increasing")
-    path = config.model_path
-    if stored.dataset not in ("", config.dataset):
-        _log.warning("%s: trained on %s, measured on %s", path, stored.dataset, config.dataset)
-    if stored.num_classes != num_classes:
-        raise DdartsError(
-            f"{path}: these weights tell {stored.num_classes} classes apart"
-            f"{f' ({stored.dataset})' if stored.dataset else ''}, but {config.dataset} has {num_classes}"
-        )
-    if config.arch is not None or config.layers is not None:
-        _check_architecture(config, stored)
-    options = {
-        "init_channels": config.init_channels,
-        "baseline_wiring": config.baseline_wiring,
-        "imagenet_stem": None if config.imagenet_stem is None else stem_for(config.dataset or "", config.imagenet_stem),
-    }
-    found = {"init_channels": stored.init_channels, "baseline_wiring": stored.wiring, "imagenet_stem": stored.stem}
-    for name, value in options.items():
-        if value is not None and value != found[name]:
-            what = f"the stem {found[name]}" if name == "imagenet_stem" else found[name]
-            raise DdartsError(f"--{name} {getattr(config, name)}: the weights in {path} have {what}")
-    return replace(stored, auxiliary=False)
-
-
-def _check_architecture(config: EvaluateConfig, stored: Description) -> None:
-    """Refuse weights of another architecture than --arch and --layers say."""
-    layers = config.layers if config.layers is not None else stored.genotype.layers
-    if config.arch is None:
-        if layers != stored.genotype.layers:
-            raise DdartsError(
-                f"--layers {layers}: the weights in {config.model_path} have {stored.genotype.layers} cells"
-            )
-        return
-    asked = architecture(config.arch)
-    if layers > asked.layers and asked.sequence is None:
-        asked = architecture(config.arch, layers, config.derivation or stored.derivation)
-    if _structure(asked) != _structure(stored.genotype):
-        raise DdartsError(
-            f"--arch {config.arch}: the weights in {config.model_path} belong to another architecture, "
-            f"'{stored.genotype.name}' with {stored.genotype.layers} cells; leave --arch out to use it"
-        )
-
-
-def _structure(genotype: Genotype) -> tuple[tuple[frozenset, ...], tuple[int, ...]]:
-    """What makes two genotypes the same network: cells by position (their genes in any order), and the reductions."""
-    cells: list[Cell] = [genotype.position(index) for index in range(genotype.layers)]
-    return tuple(frozenset(cell) for cell in cells), genotype.reductions

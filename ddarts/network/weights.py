@@ -78,16 +78,6 @@ def read_network(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Descr
     return weights, _description(metadata, Path(path)) if "genotype" in metadata else None
 
 
-def load_network(path: str | os.PathLike[str]) -> DerivedNetwork:
-    """The trained network in `path`, in evaluation mode, without its auxiliary head."""
-    weights, description = read_network(path)
-    if description is None:
-        raise DdartsError(f"{path}: does not say which architecture its weights belong to; name it with --arch")
-    model = description.build()
-    fill(model, weights, str(path))
-    return model.eval()
-
-
 def fill(model: DerivedNetwork, weights: Mapping[str, Tensor], where: str) -> None:
     """Put `weights` into `model`, all of them or none; an auxiliary head that the model lacks is passed over.
 

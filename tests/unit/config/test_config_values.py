@@ -103,6 +103,7 @@ def test_the_same_check_guards_a_configuration_made_in_python(cls, name, value, 
 def test_every_default_is_allowed_and_every_option_has_a_help_text(cls):
     stand_ins = {name: NEEDED.get(name, "DD-4") for name, spec in specs(cls).items() if spec.option.required}
     stand_ins |= {"first": "DD-4", "second": "DD-4"} if cls is config.DistanceConfig else {}
+    stand_ins |= {"arch": "DD-4"} if cls is config.ExportConfig else {}  # or --model_path
     assert validate(cls(**stand_ins)) == cls(**stand_ins)
     assert all(spec.option.help for spec in specs(cls).values())
 

@@ -7,7 +7,8 @@ import torch
 from made_genotypes import PLAIN, genotype
 
 from ddarts.network.model import DerivedNetwork
-from ddarts.network.weights import fill, load_network, read_network, save_network
+from ddarts.network.trained import load_model
+from ddarts.network.weights import fill, read_network, save_network
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.weights import load_weights, save_weights
 
@@ -27,14 +28,14 @@ def test_a_saved_network_comes_back_whole(trained, tmp_path):
     assert (description.dataset, description.derivation, description.auxiliary) == ("digits", "cycle", True)
     assert weights.keys() == trained.state_dict().keys()
     x = torch.randn(2, 3, 8, 8)
-    assert torch.equal(load_network(tmp_path / "net.safetensors")(x), trained(x))
+    assert torch.equal(load_model(tmp_path / "net.safetensors")(x), trained(x))
 
 
 def test_shared_cells_stem_and_wiring_travel_too(tmp_path):
     made = genotype(PLAIN, reductions=(1,), sequence=(0, 0))
     model = DerivedNetwork(made, 5, 4, stem="imagenet", wiring="published").eval()
     save_network(tmp_path / "net.safetensors", model)
-    back = load_network(tmp_path / "net.safetensors")
+    back = load_model(tmp_path / "net.safetensors")
     assert (back.genotype, back.stem_name, back.wiring) == (made, "imagenet", "published")
 
 
@@ -70,7 +71,7 @@ def test_a_description_that_cannot_be_read_is_refused(trained, tmp_path):
     for change, message in cases:
         save_weights(path, weights, {**metadata, **change})
         with pytest.raises(DdartsError, match=message):
-            load_network(path)
+            load_model(path)
     save_weights(path, weights, {})
     with pytest.raises(DdartsError, match="name it with --arch"):
-        load_network(path)
+        load_model(path)
