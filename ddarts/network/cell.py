@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ddarts.genotype.schema import Cell, Gene
 from ddarts.network.drop_path import drop_path
+from ddarts.network.fused import FusedCell
 from ddarts.network.wiring import built, plan
 from ddarts.space.blocks import FactorizedReduce, ReLUConvBN, make_op
 from ddarts.space.topology import INPUTS
@@ -44,10 +45,15 @@ class DerivedCell(nn.Module):
             self.edges[edge_name(gene)] = make_op(gene.op, channels, stride, affine=True, pool_norm=False)
         self.plan = tuple((node, tuple((gene.source, edge_name(gene)) for gene in inputs)) for node, inputs in steps)
         self.channels_out = channels * len(self.plan)
+        used = {gene: self.edges[edge_name(gene)] for _, inputs in steps for gene in inputs}
+        self.fused = FusedCell(steps, used)
+        self.fuses = False  # see DerivedNetwork.fuse
 
     def forward(self, before_last: Tensor, last: Tensor, keep: Tensor | None = None) -> Tensor:
         """Outputs of the two previous cells → [N, C · nodes, H, W]. keep: probability that a node's sum survives."""
         states = {0: self.preprocess0(before_last), 1: self.preprocess1(last)}
+        if self.fuses and self.fused.takes(states[0]):
+            return torch.cat(self.fused.forward(states[0], states[1], keep), dim=1)
         for node, inputs in self.plan:
             terms = [self.edges[name](states[source]) for source, name in inputs]
             total: Tensor = terms[0]

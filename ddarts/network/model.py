@@ -1,5 +1,7 @@
 """A genotype as a network (article, section 3.3): stem, cells, global average pooling, linear classifier."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +70,11 @@ class DerivedNetwork(nn.Module):
             widths.append(cell.channels_out)
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
         return widths
+
+    def fuse(self, fuses: bool = True) -> None:
+        """Have the cells run fused in training, where they can (see fused.py); in evaluation nothing changes."""
+        for cell in self.cells:
+            cast(DerivedCell, cell).fuses = fuses
 
     @property
     def drop_path_prob(self) -> float:

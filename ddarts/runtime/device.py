@@ -56,13 +56,13 @@ def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractC
     return torch.autocast(torch.device(device).type, dtype=_DTYPES[precision])
 
 
-def memory_format(precision: str, device: torch.device | str) -> torch.memory_format:
+def memory_format(precision: str, device: torch.device | str, dilated: bool = True) -> torch.memory_format:
     """How images and activations lie in memory: channels last, which convolutions like best.
 
-    Except in bf16 on the CPU: there torch (2.14 and before) computes wrong weight gradients of dilated depthwise
-    convolutions on channels-last inputs, silently.
+    Except in bf16 on the CPU where torch differentiates dilated depthwise convolutions: there torch (2.14 and before)
+    computes wrong weight gradients on channels-last inputs, silently.
     """
-    if precision == "bf16" and torch.device(device).type == "cpu":
+    if precision == "bf16" and torch.device(device).type == "cpu" and dilated:
         return torch.contiguous_format
     return torch.channels_last
 

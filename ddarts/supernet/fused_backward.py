@@ -1,7 +1,8 @@
 """A cell's backward pass by source state, from the last to the first. Legend: see fused_plan.py.
 
 A node's gradient G is complete when all edges that leave the node have been differentiated. Two sums over it for each
-term, Σ G and Σ G·BN(y), give the gradient of the mixing weights and, as coefficients, that of every y (fused_norms).
+term, Σ G and Σ G·BN(y), give the gradient of the mixing weights and, as coefficients, that of every
+y (ops/normalization).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ddarts.ops.normalization import coefficients
 from ddarts.ops.staging import run
 from ddarts.space.topology import INPUTS, node_edges
 from ddarts.supernet import fused_reduce
-from ddarts.supernet.fused_norms import coefficients
 from ddarts.supernet.fused_plan import AVERAGE, FIRST, MAX, SECOND, SKIP, CellPlan, Stacks, Visit, images, pixels
 
 # (state's number, for each operation that is not fused the gradients of its e outputs, whether parameters need

@@ -1,4 +1,4 @@
-"""The batch normalisations of a cell as one table: running statistics, and the backward pass in coefficients.
+"""The batch normalisations of a cell as one table, and their running statistics.
 
 Legend: E edges sorted by source, K operations, C channels. A table [E, K + 2, C] has a column for every operation and
 for the first stages of the separable convolutions (see fused_plan.Visit).
@@ -9,6 +9,8 @@ from operator import itemgetter
 
 import torch
 from torch import Tensor, nn
+
+from ddarts.ops.normalization import move_running
 
 SETTINGS = itemgetter("training", "track_running_stats", "momentum", "eps")
 
@@ -50,31 +52,6 @@ class Norms:
             found.append(table)
         return found[0], found[1]
 
-    @torch.no_grad()
     def move(self, mean: Tensor, rstd: Tensor, count: int) -> None:
         """Step the running statistics, if they are tracked, towards those of a batch with `count` values a channel."""
-        if count == 1:
-            raise ValueError("batch normalisation needs more than 1 value per channel when training: use more images")
-        first = self.modules[0]
-        if not first.track_running_stats:
-            return
-        assert first.momentum is not None  # see alike
-        variance = (rstd.pow(-2) - first.eps).clamp_min(0) * (count / (count - 1))
-        for name, table in (("running_mean", mean), ("running_var", variance)):
-            lines = table.flatten(0, 1).unbind(0)
-            running = [getattr(module, name) for module in self.modules]
-            torch._foreach_lerp_(running, [lines[place] for place in self.places], first.momentum)
-        torch._foreach_add_([n for module in self.modules if (n := module.num_batches_tracked) is not None], 1)
-
-
-def coefficients(scale: Tensor, mean: Tensor, rstd: Tensor, sums: tuple[Tensor, Tensor] | None, count: int) -> Tensor:
-    """BN's backward for ŷ = (y - mean)·rstd as dy = c[0]·g + c[1]·y + c[2], all [..., C] → c [..., 3, C].
-
-    scale: the gradient of ŷ is scale·g. sums: Σ g and Σ g·ŷ over `count` values; None: the statistics are constants.
-    """
-    a = scale * rstd
-    if sums is None:
-        zero = torch.zeros_like(a)
-        return torch.stack([a, zero, zero], dim=-2)
-    b = a * rstd * sums[1] / -count
-    return torch.stack([a, b, a * sums[0] / -count - b * mean], dim=-2)
+        move_running(self.modules, mean.flatten(0, 1)[self.places], rstd.flatten(0, 1)[self.places], count)

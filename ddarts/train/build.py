@@ -14,6 +14,7 @@ from ddarts.data.images import ImageSet
 from ddarts.data.loader import Loader, make_loader
 from ddarts.genotype.liveness import dead_cells_remark
 from ddarts.network.counting import NetworkCost, network_cost
+from ddarts.network.execution import choose, exact_channels_last
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture, channels
 from ddarts.network.stems import stem_for
@@ -59,12 +60,16 @@ def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
     if remark:
         _log.warning(remark)
     width = channels(config.arch or "", config.init_channels)
-    layout = memory_format(precision, device) if config.channels_last else torch.contiguous_format
+    execution = choose(genotype, device, compiled=config.compile)
+    layout = torch.contiguous_format
+    if config.channels_last:
+        layout = memory_format(precision, device, dilated=not exact_channels_last(genotype, execution))
     data = build_data(config, device, layout)
     seed_all(config.seed)
     stem = stem_for(config.dataset or "", config.imagenet_stem)
     model = DerivedNetwork(genotype, data.num_classes, width, config.auxiliary, stem, wiring=config.baseline_wiring)
     model.to(device).to(memory_format=layout)
+    model.fuse(execution == "fused")
     counted = network_cost(
         genotype,
         data.num_classes,

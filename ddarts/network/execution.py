@@ -1,0 +1,39 @@
+"""How a derived network runs while it trains: `plain`, module by module, or the faster `fused` (see fused.py)."""
+
+import logging
+
+import torch
+
+from ddarts.genotype.schema import Genotype
+from ddarts.network.fused import SEPARABLE
+from ddarts.ops import dispatch
+
+_log = logging.getLogger(__name__)
+
+
+def choose(genotype: Genotype, device: torch.device, *, compiled: bool) -> str:
+    """`fused` where that is faster, else `plain`; says what it took."""
+    reason = _problem(genotype, device, compiled)
+    if reason is None:
+        _log.info("derived network: fused execution")
+        return "fused"
+    _log.info("derived network: plain execution (%s)", reason)
+    return "plain"
+
+
+def _problem(genotype: Genotype, device: torch.device, compiled: bool) -> str | None:
+    if compiled:
+        return "--compile fuses by itself"
+    if device.type != "cpu":
+        return f"the fused one has no {device.type} kernels"
+    if dispatch.backend_choice() not in ("auto", "cpp") or dispatch.problem("cpp") is not None:
+        return "the fused one needs the compiled operators"
+    if not any(gene.op.startswith(SEPARABLE) for cell in genotype.cells for gene in cell):
+        return "there are no separable convolutions to fuse"
+    return None
+
+
+def exact_channels_last(genotype: Genotype, execution: str) -> bool:
+    """Whether bf16 gradients are right in channels-last order on the CPU: torch's are wrong for dilated depthwise
+    convolutions, those of the fused execution are not."""
+    return execution == "fused" or not any(gene.op.startswith("dil_conv") for cell in genotype.cells for gene in cell)
