@@ -66,7 +66,13 @@ def information(result: Result, _options: Any) -> str:
 
 def measured(result: Result, _options: Any) -> str:
     """The machine, what was measured, what was not, and where the files are."""
-    subjects = {"kernels": _kernels, "supernet": _cells, "search": _iterations, "ops": _operations}
+    subjects = {
+        "kernels": _kernels,
+        "supernet": _cells,
+        "search": _iterations,
+        "train": _trainings,
+        "ops": _operations,
+    }
     blocks = [pairs(result["machine"]), *subjects[result["subject"]](result)]
     blocks += [f"left out: {line}" for line in result["left_out"]]
     return "\n".join([*blocks, *result["figures"], result["path"]])
@@ -138,6 +144,18 @@ def _operations(result: Result) -> list[str]:
         *([f"rank correlation with the published accuracies: {correlation:.2f}"] if correlation is not None else []),
         f"use them: ddarts distance A B --op_weights {result['path']}",
     ]
+
+
+def _trainings(result: Result) -> list[str]:
+    rows = []
+    for case, found in result["cases"].items():
+        for name, speed in found["images_per_second"].items():
+            ratio = found["ratios"].get(name)
+            faster = "{min:.2f} {median:.2f} {max:.2f}".format(**ratio) if ratio else ""
+            memory = f"{found['peak_memory'][name] / 2**20:,.0f}"
+            rows.append((case, name, "{min:.1f} {median:.1f} {max:.1f}".format(**speed), faster, memory))
+    titles = ("case", "contestant", "images/s", "times as fast as published", "peak memory, MiB")
+    return [table(titles, rows), "images/s and times as fast: min, median, max"]
 
 
 def _measurement(row: Result) -> tuple[str, ...]:

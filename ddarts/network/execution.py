@@ -1,24 +1,16 @@
 """How a derived network runs while it trains: `plain`, module by module, or the faster `fused` (see fused.py)."""
 
-import logging
-
 import torch
 
 from ddarts.genotype.schema import Genotype
 from ddarts.network.fused import SEPARABLE
 from ddarts.ops import dispatch
 
-_log = logging.getLogger(__name__)
 
-
-def choose(genotype: Genotype, device: torch.device, *, compiled: bool) -> str:
-    """`fused` where that is faster, else `plain`; says what it took."""
+def choose(genotype: Genotype, device: torch.device, *, compiled: bool) -> tuple[str, str | None]:
+    """`fused` where that is faster, else `plain` and why."""
     reason = _problem(genotype, device, compiled)
-    if reason is None:
-        _log.info("derived network: fused execution")
-        return "fused"
-    _log.info("derived network: plain execution (%s)", reason)
-    return "plain"
+    return ("fused", None) if reason is None else ("plain", reason)
 
 
 def _problem(genotype: Genotype, device: torch.device, compiled: bool) -> str | None:

@@ -13,6 +13,7 @@ from ddarts.data.datasets import load
 from ddarts.data.images import ImageSet
 from ddarts.data.loader import Loader, make_loader
 from ddarts.genotype.liveness import dead_cells_remark
+from ddarts.genotype.schema import Genotype
 from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.execution import choose, exact_channels_last
 from ddarts.network.model import DerivedNetwork
@@ -51,36 +52,57 @@ class Trainer:
     autocast: Callable
 
 
-def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
-    """Data and network on the configured device, initialised from the seed. UsageError, DdartsError: what is wrong."""
+@dataclass(frozen=True)
+class Setting:
+    """Which network trains, where, and how it runs there: `fused` or `plain`, and then why."""
+
+    genotype: Genotype
+    device: torch.device
+    precision: str
+    execution: str
+    reason: str | None
+    layout: torch.memory_format
+
+
+def settle(config: TrainConfig) -> Setting:
+    """What the options and this machine make of each other. UsageError, DdartsError: what is wrong."""
     device = pick_device(config.device)
     precision = resolve_precision(config.precision, config.amp, device.type)
     genotype = architecture(config.arch or "", config.layers, config.derivation)
-    remark = dead_cells_remark(wired(genotype, config.baseline_wiring))
-    if remark:
-        _log.warning(remark)
-    width = channels(config.arch or "", config.init_channels)
-    execution = choose(genotype, device, compiled=config.compile)
+    execution, reason = choose(genotype, device, compiled=config.compile)
     layout = torch.contiguous_format
     if config.channels_last:
         layout = memory_format(precision, device, dilated=not exact_channels_last(genotype, execution))
-    data = build_data(config, device, layout)
-    seed_all(config.seed)
+    return Setting(genotype, device, precision, execution, reason, layout)
+
+
+def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
+    """Data and network on the configured device, initialised from the seed. UsageError, DdartsError: what is wrong."""
+    setting = settle(config)
+    remark = dead_cells_remark(wired(setting.genotype, config.baseline_wiring))
+    if remark:
+        _log.warning(remark)
+    because = f" ({setting.reason})" if setting.reason else ""
+    _log.info("derived network: %s execution%s", setting.execution, because)
+    data = build_data(config, setting.device, setting.layout)
+    return data, build_trainer(config, setting, data.num_classes, data.image_size)
+
+
+def build_trainer(config: TrainConfig, setting: Setting, num_classes: int, image_size: int) -> Trainer:
+    """The network for images of `num_classes` classes, and all that steps it."""
+    genotype, device = setting.genotype, setting.device
+    width = channels(config.arch or "", config.init_channels)
     stem = stem_for(config.dataset or "", config.imagenet_stem)
-    model = DerivedNetwork(genotype, data.num_classes, width, config.auxiliary, stem, wiring=config.baseline_wiring)
-    model.to(device).to(memory_format=layout)
-    model.fuse(execution == "fused")
+    seed_all(config.seed)
+    model = DerivedNetwork(genotype, num_classes, width, config.auxiliary, stem, wiring=config.baseline_wiring)
+    model.to(device).to(memory_format=setting.layout)
+    model.fuse(setting.execution == "fused")
     counted = network_cost(
-        genotype,
-        data.num_classes,
-        width,
-        stem=stem,
-        wiring=config.baseline_wiring,
-        image_size=data.image_size,
+        genotype, num_classes, width, stem=stem, wiring=config.baseline_wiring, image_size=image_size
     )
-    cast = partial(autocast, precision, device)
+    cast = partial(autocast, setting.precision, device)
     average = MovingAverage(model, config.ema) if config.ema is not None else None
-    return data, Trainer(model, make_stepper(model, config, precision, cast), average, counted, device, cast)
+    return Trainer(model, make_stepper(model, config, setting.precision, cast), average, counted, device, cast)
 
 
 def make_stepper(model: DerivedNetwork, config: TrainConfig, precision: str, cast: partial) -> Stepper:

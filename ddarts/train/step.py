@@ -76,7 +76,8 @@ class Stepper:
             raise DivergedError("fp16 gradients overflow at every loss scale: use --precision bf16 or fp32")
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.cross_entropy(wide, labels, label_smoothing=self.label_smoothing)
 
     def _note(self, bad: Tensor, number: int) -> None:
         """Remember the first bad step; where the host need not wait for the answer, stop at once."""
