@@ -22,9 +22,11 @@ def search_digits() -> dict[str, Any]:
 
 
 def search_digits_baseline() -> dict[str, Any]:
-    """A search from a baseline: long enough for α to add and to drop operations, and for the distance to settle."""
+    """A search from a baseline: long enough for α to add and to drop operations, and for the distance to settle. The
+    digits are 8x8, and at twice that instead of four times an iteration takes less than half as long."""
     return {
-        "epochs": 12,
+        "image_size": 16,
+        "epochs": 15,
         "pretrain_epochs": 1,
         "batch_size": 64,
         "init_channels": 2,
