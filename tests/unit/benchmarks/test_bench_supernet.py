@@ -69,7 +69,7 @@ def test_bytes_and_operations_are_those_of_the_tensors() -> None:
     x, depthwise, pointwise = torch.randn(1, 2, 4, 4, 3), [torch.randn(1, 3, 3, 3)], [torch.randn(1, 3, 3)]
     assert ddarts.ops.table()
     with ddarts.ops.use_backend("reference"), recorder.recorded(CPU) as calls:
-        dispatch.pick("stage", "cpu")(x, depthwise, pointwise, [1], 1, None, None, 1e-5)
+        dispatch.pick("stage", "cpu")(x, depthwise, pointwise, [1], 1, None, None, 1e-5, 1)
     (call,) = calls
     values = 2 * 4 * 4 * 3
     assert call.nbytes == 4 * (values + 27 + 9 + values + 2 * 3)
