@@ -73,16 +73,16 @@ class _Branches(torch.autograd.Function):
         state, split = pixels(x)[None], plan.split(weights)
         first = [stages[0] for stages in split]
         inner, mean, rstd = run(
-            "stage", x.device, state, *_kernels(first), list(plan.dilation), plan.stride, None, None, plan.eps
+            "stage", x.device, state, *_kernels(first), list(plan.dilation), plan.stride, None, None, plan.eps, 1
         )
         ends, found = [], []
         for b, stages in enumerate(split):
             end = inner[b]
-            found.append(Statistics(mean[b, 0], rstd[b, 0]))
+            found.append(Statistics(mean[0, b, 0], rstd[0, b, 0]))
             if len(stages) == 2:
-                before = _folded(found[-1], stages[0])
-                (end,), *last = run("stage", x.device, end, *_kernels(stages[1:]), [1], 1, *before, plan.eps)
-                found.append(Statistics(*(table[0, 0] for table in last)))
+                before = (table[None] for table in _folded(found[-1], stages[0]))
+                (end,), *last = run("stage", x.device, end, *_kernels(stages[1:]), [1], 1, *before, plan.eps, 1)
+                found.append(Statistics(*(table[0, 0, 0] for table in last)))
             ends.append(end)
         ctx.plan = plan
         flat = [value for statistics in found for value in statistics]
