@@ -7,6 +7,7 @@
 #include "cpu/channel_sums.h"
 #include "cpu/node_sum.h"
 #include "cpu/pools.h"
+#include "cpu/project.h"
 #include "cpu/stage.h"
 #include "ddarts_build_record.h"
 
@@ -22,6 +23,8 @@ STABLE_TORCH_LIBRARY_IMPL(ddarts_cpp, CPU, m) {
   m.impl("node_sum", TORCH_BOX(&ddarts::node_sum));
   m.impl("pools", TORCH_BOX(&ddarts::pools));
   m.impl("pools_backward", TORCH_BOX(&ddarts::pools_backward));
+  m.impl("project", TORCH_BOX(&ddarts::project));
+  m.impl("project_backward", TORCH_BOX(&ddarts::project_backward));
   m.impl("stage", TORCH_BOX(&ddarts::stage));
   m.impl("stage_backward", TORCH_BOX(&ddarts::stage_backward));
   m.impl("threshold", TORCH_BOX(&ddarts::threshold));

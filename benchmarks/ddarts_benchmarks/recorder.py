@@ -94,6 +94,10 @@ def _flops(op: str, arguments: tuple[Any, ...], results: Any) -> int:
         return once * (2 if arguments[_NEED_WEIGHTS] else 1)
     if op in ("mixed_sum", "node_sum"):
         return 2 * sum(x.numel() for x in arguments[0])
+    if op == "project":
+        return 2 * results[0].numel() * arguments[0].shape[-1]
+    if op == "project_backward":
+        return 2 * arguments[1].numel() * arguments[3].shape[-1] * (2 if arguments[-1] else 1)
     if op == "channel_sums":
         return 3 * sum(x.numel() for x in arguments[1])
     if op == "pools":

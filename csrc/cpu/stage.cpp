@@ -8,8 +8,7 @@
 
 #include <torch/csrc/stable/ops.h>
 
-#include <cmath>
-
+#include "moments.h"
 #include "stage_arguments.h"
 #include "stage_chunks.h"
 
@@ -20,21 +19,6 @@ struct Statistics {
   Tensor mean, rstd;  // [G, S, E, C]
 };
 
-// Mean and sum of squares about it of one channel, from the moments of its chunks, in order: parts[chunk * step] is the
-// shift, `next` and 2 `next` further are the sums of y - shift and of its square, over counts[chunk] pixels.
-struct Moments {
-  double mean = 0, square = 0;
-
-  Moments(const double* parts, int64_t step, int64_t next, const std::vector<double>& counts, double count) {
-    for (size_t i = 0; i < counts.size(); ++i) mean += parts[i * step] * counts[i] + parts[i * step + next];
-    mean /= count;
-    for (size_t i = 0; i < counts.size(); ++i) {
-      const double sum = parts[i * step + next], off = parts[i * step] - mean;
-      square += parts[i * step + 2 * next] + off * (2 * sum + off * counts[i]);
-    }
-  }
-};
-
 // moments[chunk of an input][S * E][3][B * L], group after group.
 template <typename Real>
 void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>& moments, double eps,
@@ -42,18 +26,14 @@ void finish(const StageShape& g, const Chunks& chunks, const std::vector<double>
   Real* mean = static_cast<Real*>(result.mean.mutable_data_ptr());
   Real* rstd = static_cast<Real*>(result.rstd.mutable_data_ptr());
   const int64_t kernels = g.kinds * g.edges, next = g.padded();
-  std::vector<double> counts;
-  for (int64_t i = 0; i < chunks.per_group(); ++i) {
-    counts.push_back(static_cast<double>((chunks.end(i) - chunks.begin(i)) * g.out_pixels()));
-  }
+  const std::vector<double> counts = chunks.pixels_of_group(g.out_pixels());
   const double count = std::max(1.0, static_cast<double>(g.images / g.groups * g.out_pixels()));
   for (int64_t row = 0; row < g.groups * kernels; ++row) {
     const double* parts = moments.data() + (row / kernels * chunks.per_group() * kernels + row % kernels) * 3 * next;
     for (int64_t c = 0; c < g.channels; ++c) {
-      const Moments all(parts + c, kernels * 3 * next, next, counts, count);
-      const double variance = all.square < 0 ? 0.0 : all.square / count;
+      const ChannelMoments all(parts + c, kernels * 3 * next, next, counts, count);
       mean[row * g.channels + c] = static_cast<Real>(all.mean);
-      rstd[row * g.channels + c] = static_cast<Real>(1.0 / std::sqrt(variance + eps));
+      rstd[row * g.channels + c] = static_cast<Real>(all.rstd(count, eps));
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <vector>
 
 #include "aligned.h"
 #include "stage_plan.h"
@@ -17,11 +18,13 @@ constexpr int64_t kChunkPixels =
 
 class Chunks {
  public:
-  explicit Chunks(const StageShape& g)
-      : inputs_(g.inputs),
-        groups_(g.groups),
-        images_(g.images / g.groups),
-        chunks_(std::min({images_, kChunks, (images_ * g.out_pixels() + kChunkPixels - 1) / kChunkPixels})) {}
+  // pixels: of the output, in an image.
+  Chunks(int64_t inputs, int64_t groups, int64_t images, int64_t pixels)
+      : inputs_(inputs),
+        groups_(groups),
+        images_(images / groups),
+        chunks_(std::min({images_, kChunks, (images_ * pixels + kChunkPixels - 1) / kChunkPixels})) {}
+  explicit Chunks(const StageShape& g) : Chunks(g.inputs, g.groups, g.images, g.out_pixels()) {}
 
   int64_t per_group() const { return chunks_; }
   int64_t per_input() const { return chunks_ * groups_; }
@@ -30,6 +33,13 @@ class Chunks {
   int64_t group(int64_t i) const { return i % per_input() / chunks_; }
   int64_t begin(int64_t i) const { return group(i) * images_ + i % chunks_ * images_ / chunks_; }
   int64_t end(int64_t i) const { return group(i) * images_ + (i % chunks_ + 1) * images_ / chunks_; }
+
+  // Of each chunk of a group.
+  std::vector<double> pixels_of_group(int64_t pixels) const {
+    std::vector<double> counts;
+    for (int64_t i = 0; i < chunks_; ++i) counts.push_back(static_cast<double>((end(i) - begin(i)) * pixels));
+    return counts;
+  }
 
   // body(chunk, scratch): each thread takes the next chunk, and has its own scratch of this many numbers.
   template <typename Real, typename Body>

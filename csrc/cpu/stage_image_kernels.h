@@ -258,4 +258,6 @@ static void backward(const StageBackward<Real>& job, const StageChunk<Real>& chu
   }
 }
 
-static const StageTable<Real> table = {kLanes, forward_scratch, backward_scratch, forward, backward};
+static const StageTable<Real> table = {kLanes,           forward_scratch,
+                                       backward_scratch, forward,
+                                       backward,         {product, open_relu, tile_moments, output_slopes, gate}};

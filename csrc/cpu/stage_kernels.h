@@ -3,6 +3,7 @@
 #include "stage_vector.h"
 #include "stage_depthwise_kernels.h"
 #include "stage_pointwise_kernels.h"
+#include "project_kernels.h"
 #include "stage_image_kernels.h"
 // clang-format on
 #undef DDARTS_INLINE

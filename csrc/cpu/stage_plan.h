@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "project_plan.h"
+
 namespace ddarts {
 
 constexpr int64_t kColumns = 8;            // neighbouring outputs that the depthwise kernels keep in registers
@@ -97,6 +99,7 @@ struct StageTable {
   int64_t (*backward_scratch)(const StageShape&);
   void (*forward)(const StageForward<Real>&, const StageChunk<Real>&, Real* scratch);
   void (*backward)(const StageBackward<Real>&, const StageChunk<Real>&, Real* scratch);
+  ProjectKernels<Real> project;
 };
 
 // The kernels for this many channels on this machine.

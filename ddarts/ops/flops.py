@@ -64,6 +64,20 @@ def node_sum(inputs: Sequence[Shape], *_: Any, **__: Any) -> int:
     return 2 * sum(math.prod(x) for x in inputs)
 
 
+def project(x: Shape, weights: Sequence[Shape], stride: int, *_: Any, **__: Any) -> int:
+    """For every number of y: I multiplications and additions, and the statistics."""
+    outputs = weights[0][0] * len(weights) * weights[0][1]
+    return (2 * x[3] + STATISTICS) * outputs * math.prod(_pooled(x, stride)[:3])
+
+
+def project_backward(
+    grads: Any, y: Shape, coefficients: Any, x: Shape, weights: Any, stride: int, need_weights: bool, **_: Any
+) -> int:
+    """For every number of y: dy (2 multiplications and 2 additions), I multiplications and additions for x, and as many
+    for the weights."""
+    return (4 + (1 + int(need_weights)) * 2 * x[3]) * math.prod(y)
+
+
 def stage(
     x: Shape, depthwise: Sequence[Shape], pointwise: Any, dilation: Any, stride: int, mean: Any, *_: Any, **__: Any
 ) -> int:
@@ -120,6 +134,6 @@ def _pooled(x: Shape, stride: int) -> tuple[int, ...]:
 
 def register() -> None:
     """Makes FlopCounterMode know the operators. (threshold compares and adds nothing.)"""
-    staging = channel_sums, node_sum, stage, stage_backward, pools, pools_backward
+    staging = channel_sums, node_sum, stage, stage_backward, pools, pools_backward, project, project_backward
     for formula in (mixed_sum, mixed_sum_backward, *staging):
         register_flop_formula(getattr(torch.ops.ddarts, formula.__name__))(formula)

@@ -17,6 +17,11 @@ SCHEMAS = {
     ),
     "channel_sums": "(Tensor grad, Tensor[] inputs, int[] norm, Tensor? mean, Tensor? rstd) -> (Tensor, Tensor)",
     "node_sum": "(Tensor[] inputs, Tensor weights, Tensor? mean, Tensor? rstd) -> Tensor",
+    "project": "(Tensor x, Tensor[] weights, int stride, float eps, int groups) -> (Tensor, Tensor, Tensor)",
+    "project_backward": (
+        "(Tensor[] grads, Tensor y, Tensor coefficients, Tensor x, Tensor[] weights, int stride, bool need_weights)"
+        " -> (Tensor, Tensor[])"
+    ),
     "stage": (
         "(Tensor x, Tensor[] depthwise, Tensor[] pointwise, int[] dilation, int stride, Tensor? mean, Tensor? rstd,"
         " float eps, int groups) -> (Tensor[], Tensor, Tensor)"

@@ -1,6 +1,6 @@
 """What a cell makes of one of its states, a node's sum and the sums of its backward: implementations, fake kernels.
 
-The mathematics is in ddarts_kernels/{stage,pools,mixed_sum} and csrc/; which implementation runs is in dispatch.py.
+The mathematics is in ddarts_kernels/{stage,pools,project,mixed_sum} and csrc/; what runs is chosen in dispatch.py.
 No autograd: whoever calls these (supernet/fused.py) calls forward and backward itself.
 Legend: E edges, S kinds of kernel, X inputs, N images in G groups, H, W pixels (h, w after the stride), C channels, U
 inputs of a node; pixels are stored channels last, [..., H, W, C].
@@ -18,6 +18,8 @@ from ddarts.ops.staging_checks import (
     check_node_sum,
     check_pools,
     check_pools_backward,
+    check_project,
+    check_project_backward,
     check_stage,
     check_stage_backward,
     check_stage_forward,
@@ -31,6 +33,8 @@ OPERATORS = {
     "stage_backward": ("stage", "backward"),
     "pools": ("pools", "forward"),
     "pools_backward": ("pools", "backward"),
+    "project": ("project", "forward"),
+    "project_backward": ("project", "backward"),
     "channel_sums": ("mixed_sum", "sums"),
     "node_sum": ("mixed_sum", "node_sum"),
 }
@@ -108,6 +112,27 @@ def _pools_backward_fake(grads: list[Tensor], most: Tensor, *rest: Any) -> Tenso
     return most.new_empty((most.shape[0], height, width, most.shape[3]))
 
 
+def _project(x: Tensor, weights: list[Tensor], stride: int, eps: float, groups: int) -> tuple[Tensor, ...]:
+    check_project("project", x, weights, stride, groups)
+    return run("project", x.device, x, weights, stride, eps, groups)
+
+
+def _project_fake(x: Tensor, weights: list[Tensor], stride: int, eps: float, groups: int) -> tuple[Tensor, ...]:
+    shape = check_project("project", x, weights, stride, groups)
+    return x.new_empty(shape), *(_wide(x, (groups, shape[0], shape[4])) for _ in range(2))
+
+
+def _project_backward(grads: list[Tensor], *rest: Any) -> tuple[Any, ...]:
+    check_project_backward(grads, *rest)
+    return run("project_backward", rest[0].device, grads, *rest)
+
+
+def _project_backward_fake(grads: list[Tensor], *rest: Any) -> tuple[Tensor, list[Tensor]]:
+    check_project_backward(grads, *rest)
+    _, _, x, weights, _, need_weights = rest
+    return x.new_empty(x.shape), [w.new_empty(w.shape) for w in weights if need_weights]
+
+
 def _sums(grad: Tensor, inputs: list[Tensor], *rest: Any) -> tuple[Tensor, Tensor]:
     check_sums(grad, inputs, *rest)
     return run("channel_sums", grad.device, grad, inputs, *rest)
@@ -141,6 +166,8 @@ def _register() -> None:
         "stage_backward": (_stage_backward, _stage_backward_fake),
         "pools": (_pools, _pools_fake),
         "pools_backward": (_pools_backward, _pools_backward_fake),
+        "project": (_project, _project_fake),
+        "project_backward": (_project_backward, _project_backward_fake),
         "channel_sums": (_sums, _sums_fake),
         "node_sum": (_node_sum, _node_sum_fake),
     }

@@ -126,6 +126,39 @@ def check_pools_backward(
     check_tensor(op, "coefficients", coefficients, expected, accumulation_dtype(most.dtype), most)
 
 
+def check_project(op: str, x: Tensor, weights: Sequence[Tensor], stride: int, groups: int) -> tuple[int, ...]:
+    """ValueError names what does not fit; else the shape of y [E, N, h, w, O]."""
+    _check_state(op, "x", x, 4, "[N, H, W, I]")
+    _check_stride(op, stride)
+    _check_groups(op, x.shape[0], groups)
+    if not weights or weights[0].dim() != 3 or 0 in weights[0].shape:
+        raise ValueError(f"{op}: weights holds {[list(w.shape) for w in weights]}; it must hold tensors [E, o, I]")
+    edges, outputs, _ = weights[0].shape
+    for p, w in enumerate(weights):
+        check_tensor(op, f"weights[{p}]", w, (edges, outputs, x.shape[3]), x.dtype, x)
+    return edges, x.shape[0], pooled(x.shape[1], stride), pooled(x.shape[2], stride), len(weights) * outputs
+
+
+def check_project_backward(
+    grads: Sequence[Tensor],
+    y: Tensor,
+    coefficients: Tensor,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    stride: int,
+    need_weights: bool,
+) -> None:
+    """ValueError names what does not fit."""
+    op = "project_backward"
+    shape = check_project(op, x, weights, stride, 1)
+    if len(grads) != shape[0]:
+        raise ValueError(f"{op}: grads holds {len(grads)} tensors; it must hold one for each of {shape[0]} edges")
+    for e, g in enumerate(grads):
+        check_tensor(op, f"grads[{e}]", g, shape[1:], x.dtype, x)
+    check_tensor(op, "y", y, shape, x.dtype, x)
+    check_tensor(op, "coefficients", coefficients, (shape[0], 3, shape[4]), accumulation_dtype(x.dtype), x)
+
+
 def check_sums(
     grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
 ) -> None:

@@ -15,8 +15,19 @@ from torch import Tensor
 from ddarts.ops.normalization import coefficients
 from ddarts.ops.staging import run
 from ddarts.space.topology import INPUTS, node_edges
-from ddarts.supernet import fused_reduce
-from ddarts.supernet.fused_plan import AVERAGE, FIRST, MAX, SECOND, SKIP, CellPlan, Stacks, Visit, images, pixels
+from ddarts.supernet.fused_plan import (
+    AVERAGE,
+    FIRST,
+    MAX,
+    SECOND,
+    SKIP,
+    Brought,
+    CellPlan,
+    Stacks,
+    Visit,
+    images,
+    pixels,
+)
 
 # (state's number, for each operation that is not fused the gradients of its e outputs, whether parameters need
 # gradients) → gradient of the state, images
@@ -24,9 +35,9 @@ Others = Callable[[int, list[list[Tensor]], bool], Tensor]
 
 
 class Wanted(NamedTuple):
-    """Which gradients are needed: of the input states, of the mixing weights, of any parameter."""
+    """Which gradients are needed: of the inputs, of the mixing weights, of any parameter."""
 
-    states: Sequence[bool]
+    inputs: Sequence[bool]
     mixing: bool
     parameters: bool
 
@@ -40,22 +51,31 @@ class Node(NamedTuple):
 
 @dataclass
 class Gradients:
-    """What a backward pass found. Parameters as in Stacks, but one list for each, over the states."""
+    """What a backward pass found. Parameters as in Stacks, but of edges one list for each, over the states."""
 
-    states: list[Tensor | None] = field(default_factory=lambda: [None] * INPUTS)
+    inputs: list[Tensor | None] = field(default_factory=lambda: [None] * INPUTS)
     mixing: list[Tensor] = field(default_factory=list)
     depthwise: list[list[Tensor]] = field(default_factory=list)
     pointwise: list[list[Tensor]] = field(default_factory=list)
     reduce: list[list[Tensor]] = field(default_factory=list)
+    preprocess: list[list[Tensor]] = field(default_factory=lambda: [[] for _ in range(INPUTS)])
 
 
 class Backward:
     """One backward pass of one cell."""
 
     def __init__(
-        self, plan: CellPlan, visits: Sequence[Visit], weights: Tensor, stacks: Stacks, batch: bool, others: Others
+        self,
+        plan: CellPlan,
+        brought: Sequence[Brought],
+        visits: Sequence[Visit],
+        weights: Tensor,
+        stacks: Stacks,
+        batch: bool,
+        others: Others,
     ) -> None:
-        self.plan, self.visits, self.weights, self.stacks, self.batch = plan, visits, weights, stacks, batch
+        self.plan, self.brought, self.visits = plan, brought, visits
+        self.weights, self.stacks, self.batch = weights, stacks, batch
         self.others = others
         self.outputs = [plan.outputs(source, visit) for source, visit in enumerate(visits)]
         self.nodes: dict[int, Node] = {}
@@ -67,14 +87,26 @@ class Backward:
         shown = range(self.plan.states - self.plan.multiplier, self.plan.states)
         slices = dict(zip(shown, grad.chunk(self.plan.multiplier, dim=1), strict=True))
         for state in reversed(range(self.plan.states)):
-            if state < INPUTS and not (wanted.states[state] or wanted.parameters):
+            if state < INPUTS and not (wanted.inputs[state] or wanted.parameters):
                 continue
             total = self._total(state, slices.get(state))
             if state < INPUTS:
-                self.found.states[state] = total
+                self._input(state, pixels(total))
             else:
                 self.nodes[state] = self._node(state, pixels(total))
         return self.found
+
+    def _input(self, source: int, gradient: Tensor) -> None:
+        """Through the preprocessing, from the gradient of the state [N, h, w, C]."""
+        (x, state, _, rstd), weights = self.brought[source], self.stacks.inputs[source]
+        sums = None
+        if self.batch:
+            sums = self._run("channel_sums", images(gradient), [images(state)], [0], None, None)
+        plain = torch.zeros_like(rstd[0]), torch.ones_like(rstd[0])  # the state is normalised already
+        lines = coefficients(rstd[0], *plain, sums, gradient.numel() // max(1, gradient.shape[3]))
+        need, stride = self.wanted.parameters, len(weights)
+        dx, own = self._run("project_backward", [gradient], state[None], lines, x, weights, stride, need)
+        self.found.inputs[source], self.found.preprocess[source] = images(dx), own
 
     def _run(self, op: str, *arguments: Any) -> Any:
         return run(op, self.weights.device, *arguments)
@@ -88,8 +120,7 @@ class Backward:
         if own is not None:
             parts.append(own)
         ones = self.weights.new_ones(len(parts) - len(factors))
-        values, lines = torch.cat([factors, ones]), list(range(len(parts)))
-        return self._run("mixed_sum", parts, values, lines, [0] * len(parts), *[None] * 3, False, 0.0)[0]
+        return self._run("node_sum", parts, torch.cat([factors, ones])[None], None, None)
 
     def _node(self, node: int, gradient: Tensor) -> Node:
         inputs, norms, mean, rstd = self._terms(node)
@@ -182,9 +213,8 @@ class Backward:
 
     def _reduce(self, state: int, grads: list[Tensor], reduced: Tensor, lines: Tensor) -> Tensor:
         weights = [w[self.plan.rows(state)] for w in self.stacks.reduce]
-        dx, own = fused_reduce.backward(
-            grads, reduced, lines, self.visits[state].state, weights, self.wanted.parameters
-        )
+        x, stride = self.visits[state].state, self.plan.stride(state)
+        dx, own = self._run("project_backward", grads, reduced, lines, x, weights, stride, self.wanted.parameters)
         if self.wanted.parameters:
             self.found.reduce.insert(0, own)
         return images(dx)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from ddarts.ops.staging import run
 from ddarts.space.topology import INPUTS, node_edges
-from ddarts.supernet import fused_reduce
-from ddarts.supernet.fused_plan import FIRST, SECOND, CellPlan, Stacks, Visit, images, pixels
+from ddarts.supernet.fused_norms import Lines
+from ddarts.supernet.fused_plan import FIRST, SECOND, Brought, CellPlan, Stacks, Visit, images, pixels
 
-Statistics = tuple[Tensor, Tensor]
 Others = Callable[[int, Tensor, int], Sequence[Sequence[Tensor]]]  # (state's number, state, G) → Visit.other
 
 
@@ -40,14 +39,14 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True)
 class Forward:
-    """One forward pass of one cell. weights: mixing weights [G, E, K], edges as α has them. given: BN statistics
-    [E, K + 2, C]; None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is
+    """One forward pass of one cell. weights: mixing weights [G, E, K], edges as α has them. given: BN's mean and
+    rstd; None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is
     freed at once."""
 
     plan: CellPlan
     weights: Tensor
     stacks: Stacks
-    given: Statistics | None
+    given: tuple[Lines, Lines] | None
     others: Others
     eps: float
     keep: bool
@@ -76,13 +75,22 @@ class Forward:
         shown = [state for state in states[-self.plan.multiplier :] if state is not None]
         return images(torch.cat(shown, dim=3)), visits
 
+    def bring(self, source: int, x: Tensor, groups: int) -> Brought:
+        """The preprocessing of an input [G·N, H, W, I]."""
+        weights = self.stacks.inputs[source]
+        (y,), mean, rstd = run("project", x.device, x, weights, len(weights), self.eps, groups)
+        if self.given is not None:
+            mean, rstd = (table.inputs[source].expand(groups, 1, -1) for table in self.given)
+        state = run("node_sum", x.device, [images(y)], x.new_ones(groups, 1), mean, rstd)
+        return Brought(x, pixels(state), mean, rstd)
+
     def visit(self, source: int, x: Tensor, groups: int) -> Visit:
         """All that edges read of a state [G·N, H, W, C]."""
         plan, stacks, given = self.plan, self.stacks, self.given
         rows, stride = plan.rows(source), plan.stride(source)
         depthwise, pointwise = ([w[rows] for w in group] for group in (stacks.depthwise, stacks.pointwise))
         cut, inner = len(FIRST), len(plan.operations)
-        table = None if given is None else [v[rows].expand(groups, -1, -1, -1) for v in given]
+        table = None if given is None else [v.edges[rows].expand(groups, -1, -1, -1) for v in given]
         most, average, index, *pooled = run("pools", x.device, x, stride, self.eps, groups)
         kinds = depthwise[:cut], pointwise[:cut], [kind.dilation for kind in FIRST]
         first, *opened = run("stage", x.device, x[None], *kinds, stride, None, None, self.eps, groups)
@@ -95,7 +103,9 @@ class Forward:
             second.append(y)
             closed.append(found)
         skips = [w[rows] for w in stacks.reduce] if stride > 1 else []
-        reduced, *skipped = fused_reduce.forward(x, skips, self.eps, groups) if skips else (None, None, None)
+        reduced, *skipped = (
+            run("project", x.device, x, skips, stride, self.eps, groups) if skips else (None, None, None)
+        )
         if table is None:
             table = [
                 _table(plan, pooled[i], skipped[i], [found[i] for found in closed], opened[i], neutral)

@@ -40,11 +40,13 @@ FUSED = frozenset((MAX, AVERAGE, SKIP, *(kind.operation for kind in FIRST)))
 
 class Stacks(NamedTuple):
     """Parameters of all edges: for each of the six stages (FIRST, then SECOND) depthwise [E, K, K, C] and pointwise
-    [E, C, C] (in, out); of the strided skip connections conv_1 and conv_2 [edges, C/2, C] (out, in), if there are."""
+    [E, C, C] (in, out); of the strided skip connections conv_1 and conv_2 [edges, C/2, C] (out, in), if there are; of
+    the preprocessing of each input the convolution [1, C, I], or both of a factorised reduction [1, C/2, I]."""
 
     depthwise: Sequence[Tensor]
     pointwise: Sequence[Tensor]
     reduce: Sequence[Tensor]
+    inputs: Sequence[Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,16 @@ class Visit:
             self.rstd[networks],
             [[y[part] for y in outputs] for outputs in self.other],
         )
+
+
+class Brought(NamedTuple):
+    """An input of a cell [G·N, H, W, I], brought to its channels: the state [G·N, h, w, C], normalised, and the BN
+    statistics [G, 1, C] of what the convolutions made."""
+
+    source: Tensor
+    state: Tensor
+    mean: Tensor
+    rstd: Tensor
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,15 @@ def test_node_sum() -> None:
     assert flops(torch.ops.ddarts.node_sum, [x, x, x[:2], x[:2]] * 2, weights, None, None) == 2 * 2 * 8 * 12
 
 
+def test_project() -> None:
+    x, weights = torch.rand(2, 5, 4, 6), [torch.rand(3, 2, 6)] * 2
+    y, values = torch.rand(3, 2, 3, 2, 4), 3 * 2 * 3 * 2 * 4
+    assert flops(torch.ops.ddarts.project, x, weights, 2, 1e-5, 1) == values * (2 * 6 + 4)
+    arguments = list(y), y, torch.rand(3, 3, 4), x, weights, 2
+    count = [flops(torch.ops.ddarts.project_backward, *arguments, need) for need in (False, True)]
+    assert count == [values * (4 + 12), values * (4 + 24)]
+
+
 def test_channel_sums() -> None:
     x = torch.rand(2, 3, 4)
     statistics = torch.rand(2, 3), torch.rand(2, 3)
