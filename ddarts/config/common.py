@@ -3,16 +3,21 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os.path import exists
 from typing import Any
 
 from ddarts.config.options import option
+from ddarts.runtime.availability import dali_problem
 
 DATASETS = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenet", "folder")
 SPACES = ("ddarts", "dartopti")
 PARSE_METHODS = ("darts", "threshold_sparse", "threshold_edge", "threshold_complete")
 DERIVATIONS = ("paper", "code", "cycle")
 WIRINGS = ("increasing", "published", "chain")
-STEM_DATASETS = ("imagenet", "folder")  # photographs: where --imagenet_stem has a say
+CLASS_FOLDERS = ("imagenet", "folder")  # class folders of photographs, where --imagenet_stem has a say
+IMAGENET_SIZE = 224
+IN_DATA = "auto"  # --skip_bad_files without a value
+_PHOTOGRAPHS = "imagenet, and folder from --image_size 64 on"
 MAX_SEED = 2**32 - 1  # the largest that every library takes
 MAX_CHANNELS = 2**20  # far beyond any network, and far from numbers that overflow
 MAX_WORKERS = 256
@@ -58,7 +63,7 @@ def imagenet_stem() -> Any:
 
 def stem_remarks(config: Any, given: set[str]) -> Iterator[str]:
     """What to say where --imagenet_stem is given for a data set whose networks have the CIFAR stem."""
-    if "imagenet_stem" in given and config.imagenet_stem and config.dataset not in STEM_DATASETS:
+    if "imagenet_stem" in given and config.imagenet_stem and config.dataset not in CLASS_FOLDERS:
         yield f"--imagenet_stem has no effect: networks for {config.dataset} have the CIFAR stem"
 
 
@@ -90,28 +95,50 @@ class DatasetOption:
 class DataOptions(DatasetOption):
     """Which images, and where they lie."""
 
-    dataset: str | None = option(
-        None,
-        "images to work on (left out: digits; with --data alone: cifar10)",
-        choices=DATASETS,
-        unavailable={"imagenet": "images in class folders can be read with --dataset folder --image_size 224"},
-    )
     data: str | None = option(None, "folder of the data set (left out: where it usually lies)")
     download: bool = option(False, "fetch the data set if it is not there; nothing is downloaded otherwise")
     image_size: int | None = option(
         None, "side of the images in pixels (left out: the data set's own)", minimum=8, maximum=4096
     )
+    val_resize: int | None = option(
+        None,
+        f"{_PHOTOGRAPHS}: what the shorter side is resized to before the middle is measured "
+        "(left out: 8/7 of --image_size, so 256 for 224)",
+        minimum=8,
+        maximum=8192,
+    )
+    class_list: str | None = option(
+        None,
+        "imagenet and folder: file with the class folders' names, one a line, in the order of the labels "
+        "(left out: classes.txt in --data)",
+    )
+    skip_bad_files: str | None = option(
+        None,
+        "imagenet and folder: leave out the files that ddarts data check found bad; without a value: those in "
+        "bad_files.json in --data",
+        bare=IN_DATA,
+    )
 
     def data_conflicts(self) -> Iterator[str]:
         """What is wrong with these options taken together."""
-        if self.dataset == "folder" and not self.data:
-            yield "--dataset folder: needs --data FOLDER, the folder that holds the images"
+        if self.dataset in CLASS_FOLDERS and not self.data:
+            yield f"--dataset {self.dataset}: needs --data FOLDER, the folder that holds the images"
+        size = self.image_size or (IMAGENET_SIZE if self.dataset == "imagenet" else None)
+        if self.val_resize and size and self.val_resize < size:
+            yield f"--val_resize {self.val_resize}: must be at least --image_size, which is {size}"
+        if self.class_list and not exists(self.class_list):
+            yield f"--class_list {self.class_list}: no such file"
+        if self.skip_bad_files not in (None, IN_DATA) and not exists(str(self.skip_bad_files)):
+            yield f"--skip_bad_files {self.skip_bad_files}: no such file; ddarts data check writes it"
 
     def data_remarks(self, given: set[str]) -> Iterator[str]:
         """What to say about these options where they were given on purpose but change nothing."""
         for name in ("data", "download"):
             if self.dataset == "digits" and name in given and getattr(self, name):
                 yield f"--{name} has no effect: the digits come with scikit-learn"
+        for name in ("val_resize", "class_list", "skip_bad_files"):
+            if name in given and getattr(self, name) and self.dataset not in CLASS_FOLDERS:
+                yield f"--{name} has no effect: it belongs to imagenet and folder"
 
 
 @dataclass(frozen=True)
@@ -132,12 +159,16 @@ class ComputeOptions:
     )
     loader: str = option(
         "auto",
-        "who prepares the batches: resident keeps all images in memory",
+        "who prepares the batches: resident keeps all images decoded in memory, dali and torchvision read files; "
+        "auto takes the fastest one for the data set",
         choices=("auto", "resident", "torchvision", "dali"),
-        unavailable={"dali": "use --loader resident or torchvision"},
     )
     workers: int = option(
-        0, "processes of the torchvision loader (0: none beside the program's own)", minimum=0, maximum=MAX_WORKERS
+        0,
+        "processes of the torchvision loader (0: none beside the program's own), threads of the DALI loader (0: one "
+        "for each core, at most 16)",
+        minimum=0,
+        maximum=MAX_WORKERS,
     )
 
     def compute_conflicts(self) -> Iterator[str]:
@@ -150,8 +181,16 @@ class ComputeOptions:
             yield "--precision fp16: not for --device cpu; choose bf16 or fp32"
         if self.device == "cpu" and self.backend in ("cuda", "triton"):
             yield f"--backend {self.backend}: not for --device cpu; choose auto, cpp or reference"
-        if self.workers and self.loader != "torchvision":
-            yield f"--workers {self.workers}: --loader {self.loader} starts no processes; use --loader torchvision"
+        if self.workers and self._takes_resident():
+            yield f"--workers {self.workers}: --loader {self.loader} starts none here; use --loader torchvision or dali"
+        problem = dali_problem() if self.loader == "dali" else None
+        if problem:
+            yield f"--loader dali: {problem}"
+
+    def _takes_resident(self) -> bool:
+        return self.loader == "resident" or (
+            self.loader == "auto" and getattr(self, "dataset", None) not in CLASS_FOLDERS
+        )
 
 
 @dataclass(frozen=True)

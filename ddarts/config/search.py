@@ -40,6 +40,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         None, f"nodes of a cell (left out: {STEPS}, or the baseline's)", minimum=1, maximum=MAX_STEPS
     )
     multiplier: int = option(4, "how many of a cell's last nodes make its output", minimum=1, maximum=MAX_STEPS)
+    imagenet_stem: str | None = common.imagenet_stem()
     supernet: str = option(
         "auto",
         "implementation of the search network; auto takes the fused one where it is faster",
@@ -141,6 +142,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     def remarks(self, given: set[str]) -> Iterator[str]:
         """What to say about options that were given on purpose but change nothing."""
         yield from self.data_remarks(given)
+        yield from common.stem_remarks(self, given)
         yield from common.cutout_remarks(self, given)
         for name in ("pretrain_epochs", "baselines", "baseline_wiring"):
             value = getattr(self, name)

@@ -1,15 +1,29 @@
-"""From a name and a folder to an `ImageSet`; nothing is downloaded unless asked for."""
+"""From a name and a folder to a set of images; nothing is downloaded unless asked for."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ddarts.data.images import ImageSet
-from ddarts.data.specs import DataSpec, spec
+from ddarts.data.images import FileSet, Images, ImageSet
+from ddarts.data.specs import DataSpec, sized, spec
 from ddarts.runtime.errors import UsageError
 
-__all__ = ["ImageSet", "load"]
+__all__ = ["FileSet", "ImageSet", "Images", "asked_for", "load"]
 
 SPLITS = ("train", "test")
+
+
+def asked_for(options: Any, split: str, image_size: int | None = None) -> Images:
+    """The split that a command's options (`config.common.DataOptions`) name; `image_size` where they name none."""
+    return load(
+        options.dataset or "",
+        options.data,
+        split,
+        options.download,
+        options.image_size or image_size,
+        val_resize=options.val_resize,
+        class_list=options.class_list,
+        skip_bad_files=options.skip_bad_files,
+    )
 
 
 def load(
@@ -18,15 +32,22 @@ def load(
     split: str = "train",
     download: bool = False,
     image_size: int | None = None,
-) -> ImageSet:
-    """Read one split of a data set into memory.
+    *,
+    val_resize: int | None = None,
+    class_list: str | Path | None = None,
+    skip_bad_files: str | Path | None = None,
+) -> Images:
+    """Read one split of a data set: into memory, or, of photographs, the names of its files.
 
     Args:
         name: data set, a key of `specs.SPECS`.
         root: folder that holds it (`--data`); None is the data set's default folder. Digits need none.
         split: "train" or "test".
         download: fetch the public archive into `root` if it is not there.
-        image_size: side of the images; only `digits` and `folder` can be had in another size than their spec's.
+        image_size: side of the images; only digits and class folders can be had in another size than their spec's.
+        val_resize: what the shorter side of a photograph is resized to for evaluation; None is 8/7 of `image_size`.
+        class_list: file with the class folders' names in the order of the labels; None is `classes.txt` in `root`.
+        skip_bad_files: list that `ddarts data check` wrote of files to leave out; "auto" is the one in `root`.
 
     Raises:
         UsageError: an unknown name, split or size, or data that are not where they should be.
@@ -35,36 +56,20 @@ def load(
     facts = spec(name)
     if split not in SPLITS:
         raise UsageError(f"split {split}: unknown, choose one of {', '.join(SPLITS)}")
-    facts = _sized(facts, image_size)
-    if name == "imagenet":
-        raise UsageError(
-            "--dataset imagenet: the ImageNet loader is not part of this version; "
-            "images in class folders that fit in memory can be read with --dataset folder --image_size 224"
-        )
+    facts = sized(facts, image_size, val_resize)
     if name == "digits":
         from ddarts.data.digits import load_digits
 
         return load_digits(facts, split)
     folder = _folder(facts, root)
-    if name == "folder":
-        from ddarts.data.folder import load_folder
+    if name in ("folder", "imagenet"):
+        from ddarts.data.folder import list_folder, load_folder
 
-        return load_folder(facts, folder, split)
+        files = list_folder(facts, folder, split, class_list, skip_bad_files)
+        return files if facts.photographs else load_folder(files, folder)
     if name == "fashion_mnist":
         return _fashion_mnist(facts, folder, split, download)
     return _cifar(facts, folder, split, download)
-
-
-def _sized(facts: DataSpec, image_size: int | None) -> DataSpec:
-    if image_size is None or image_size == facts.image_size:
-        return facts
-    if facts.name not in ("digits", "folder"):
-        raise UsageError(
-            f"--image_size {image_size}: {facts.name} has {facts.image_size}x{facts.image_size} images only"
-        )
-    if image_size < 8:
-        raise UsageError(f"--image_size {image_size}: must be 8 or more")
-    return replace(facts, image_size=image_size)
 
 
 def _folder(facts: DataSpec, root: str | Path | None) -> Path:

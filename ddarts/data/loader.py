@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ddarts.data.augment import Augmentation
-from ddarts.data.availability import dali_problem
 from ddarts.data.batches import Batches
 from ddarts.data.draws import Draws
 from ddarts.data.images import Images, ImageSet
+from ddarts.runtime.availability import dali_problem
 from ddarts.runtime.errors import DdartsError, UsageError
 
 KINDS = ("auto", "resident", "torchvision", "dali")

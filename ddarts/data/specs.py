@@ -4,7 +4,7 @@ Means and standard deviations are those of the training images as the network se
 channel (RGB). Those of CIFAR and ImageNet are the published ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ddarts.runtime.errors import UsageError
 
@@ -68,6 +68,25 @@ SPECS: dict[str, DataSpec] = {
         DataSpec("folder", None, 32, _IMAGENET_MEAN, _IMAGENET_STD, True, None, "imagenet"),
     )
 }
+
+
+PHOTOGRAPHS_FROM = 64  # side in pixels from which a folder's images are treated as ImageNet's are
+_SIZES = ("digits", "folder", "imagenet")  # what can be had in another size
+
+
+def sized(facts: DataSpec, image_size: int | None, val_resize: int | None = None) -> DataSpec:
+    """`facts` for images of another size. UsageError where these images cannot be had in it."""
+    size = image_size or facts.image_size
+    if size != facts.image_size and facts.name not in _SIZES:
+        raise UsageError(f"--image_size {size}: {facts.name} has {facts.image_size}x{facts.image_size} images only")
+    if size < 8:
+        raise UsageError(f"--image_size {size}: must be 8 or more")
+    if facts.name != "imagenet" and (facts.name != "folder" or size < PHOTOGRAPHS_FROM):
+        return replace(facts, image_size=size)
+    resize = val_resize or round(size * 256 / 224)
+    if resize < size:
+        raise UsageError(f"--val_resize {resize}: must be at least --image_size, which is {size}")
+    return replace(facts, image_size=size, val_resize=resize)
 
 
 def spec(name: str) -> DataSpec:

@@ -9,13 +9,12 @@ import torch
 
 from ddarts.config import EvaluateConfig, validate
 from ddarts.data.augment import Augmentation
-from ddarts.data.datasets import load
-from ddarts.data.images import ImageSet
+from ddarts.data.datasets import asked_for
+from ddarts.data.images import Images
 from ddarts.data.loader import make_loader
 from ddarts.network.counting import network_cost
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture
-from ddarts.network.stems import stem_for
 from ddarts.network.trained import Stored, Wanted, read_trained, reconciled
 from ddarts.network.weights import Description
 from ddarts.ops import use_backend
@@ -23,6 +22,7 @@ from ddarts.runtime import metrics
 from ddarts.runtime.device import autocast, pick_device, resolve_precision
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.progress import Progress
+from ddarts.space.stems import stem_for
 
 _log = logging.getLogger(__name__)
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -58,16 +58,14 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
     return {**shown, "params": counted.params, "macs": counted.macs, "images": found.images}
 
 
-def _images(config: EvaluateConfig, stored: Description | None) -> ImageSet:
+def _images(config: EvaluateConfig, stored: Description | None) -> Images:
     """The test images, in the size asked for, else in the size that the network was trained on."""
-    size = config.image_size
-    if size is None and stored is not None and stored.dataset == config.dataset:
-        size = stored.image_size
-    return load(config.dataset or "", config.data, "test", config.download, size)
+    known = stored is not None and stored.dataset == config.dataset
+    return asked_for(config, "test", image_size=stored.image_size if stored is not None and known else None)
 
 
 def _measure(
-    model: DerivedNetwork, images: ImageSet, config: EvaluateConfig, device: torch.device, cast: partial
+    model: DerivedNetwork, images: Images, config: EvaluateConfig, device: torch.device, cast: partial
 ) -> metrics.EvalResult:
     loader = make_loader(
         images,

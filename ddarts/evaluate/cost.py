@@ -8,9 +8,9 @@ from ddarts.data.specs import spec
 from ddarts.genotype.liveness import dead_cells_remark
 from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.registry import architecture, channels
-from ddarts.network.stems import stem_for
 from ddarts.network.wiring import wired
 from ddarts.runtime.errors import UsageError
+from ddarts.space.stems import stem_for
 
 _log = logging.getLogger(__name__)
 _INTERNAL = ("activations",)

@@ -19,11 +19,11 @@ from ddarts.data.specs import SPECS
 from ddarts.network.formats import FORMATS, Run, check_packages
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import CLASSES, architecture, channels
-from ddarts.network.stems import stem_for
 from ddarts.network.trained import Wanted, read_trained, reconciled
 from ddarts.network.weights import Description, describe
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.files import TEMPORARY, sync_folder
+from ddarts.space.stems import stem_for
 
 _log = logging.getLogger(__name__)
 RANDOM, REAL = 5, 32  # images of the two checks; neither is the number that the file was made with

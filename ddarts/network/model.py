@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from ddarts.genotype.schema import Genotype, check
 from ddarts.network.auxiliary import AuxiliaryHead
 from ddarts.network.cell import DerivedCell
-from ddarts.network.stems import make_stem
 from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.space.stems import make_stem
 
 
 class DerivedNetwork(nn.Module):

@@ -12,10 +12,10 @@ from torch import Tensor
 from ddarts.genotype.files import from_dict, to_dict
 from ddarts.genotype.schema import Genotype
 from ddarts.network.model import DerivedNetwork
-from ddarts.network.stems import STEMS
 from ddarts.network.wiring import WIRINGS
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.weights import load_weights, save_weights
+from ddarts.space.stems import STEMS
 
 _SHOWN = 3  # names in a message
 AUXILIARY = "auxiliary_head."

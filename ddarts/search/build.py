@@ -7,7 +7,7 @@ import torch
 
 from ddarts.config.search import SearchConfig
 from ddarts.data.augment import Augmentation, training_augmentation
-from ddarts.data.datasets import load
+from ddarts.data.datasets import asked_for
 from ddarts.data.halves import halves
 from ddarts.data.loader import Loader, make_loader
 from ddarts.runtime.device import autocast, memory_format, pick_device, resolve_precision
@@ -16,6 +16,7 @@ from ddarts.runtime.seeds import seed_all
 from ddarts.search.iteration import Iteration
 from ddarts.search.layout import Layout, layout_of
 from ddarts.search.recipes import RECIPES, LossWeights
+from ddarts.space.stems import stem_for
 from ddarts.space.topology import num_edges
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.execution import choose
@@ -51,7 +52,7 @@ class Searcher:
 
 def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_format) -> SearchData:
     """Read the training images and split them; the test images are never looked at."""
-    images = load(config.dataset or "", config.data, "train", config.download, config.image_size)
+    images = asked_for(config, "train")
     first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
     augmentation = training_augmentation(config, images.spec)
     batches = partial(
@@ -62,9 +63,10 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
         channels_last=layout == torch.channels_last,
         workers=config.workers,
     )
+    shuffled = partial(batches, augmentation=augmentation, shuffle=True, drop_last=images.spec.photographs)
     return SearchData(
-        train=batches(first, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + TRAIN),
-        valid=batches(second, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + VALID),
+        train=shuffled(first, seed=config.seed * 2 + TRAIN),
+        valid=shuffled(second, seed=config.seed * 2 + VALID),
         check=batches(second, augmentation=Augmentation.none(), shuffle=False, seed=config.seed),
         num_classes=images.num_classes,
     )
@@ -82,6 +84,7 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
         steps=layout.steps,
         multiplier=layout.multiplier,
         reductions=layout.reductions,
+        stem=stem_for(config.dataset or "", config.imagenet_stem),
         execution=choose(config.supernet, device, precision),
     )
     if config.init_from:

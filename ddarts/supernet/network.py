@@ -10,6 +10,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from ddarts.space.primitives import Space
+from ddarts.space.stems import make_stem
 from ddarts.space.topology import default_reductions
 from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.reference import SearchCell
@@ -23,6 +24,7 @@ class SearchNetwork(nn.Module):
     """Maps images [N, 3, H, W] and mixing weights [L, E, K] to logits [N, classes].
 
     The mixing weights are an input, not parameters: who updates them is the search's business.
+    `stem`: see `space.stems`; after an ImageNet stem the first cell halves its first input, as in a derived network.
     `execution` says how cells are computed (EXECUTIONS); the function, parameters and state dictionaries are the same.
     Cells at `reductions` (default ⌊L/3⌋ and ⌊2L/3⌋) halve the resolution and double the channels.
     """
@@ -37,6 +39,7 @@ class SearchNetwork(nn.Module):
         steps: int = 4,
         multiplier: int = 4,
         reductions: Sequence[int] | None = None,
+        stem: str = "cifar",
         execution: str = "reference",
     ) -> None:
         super().__init__()
@@ -44,14 +47,13 @@ class SearchNetwork(nn.Module):
             raise ValueError(f"SearchNetwork: execution is {execution!r}; allowed are {', '.join(EXECUTIONS)}")
         self.execution = execution
         self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
-        width = STEM_MULTIPLIER * init_channels
-        self.stem = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
-        channels, before, last = init_channels, width, width
+        self.stem, (before, last), halve_first = _stem(stem, init_channels)
+        channels = init_channels
         self.cells = nn.ModuleList()
         for index in range(layers):
             reduction = index in self.reductions
             channels *= 2 if reduction else 1
-            after_reduction = index - 1 in self.reductions
+            after_reduction = index - 1 in self.reductions or (index == 0 and halve_first)
             self.cells.append(
                 EXECUTIONS[execution](
                     space,
@@ -77,8 +79,8 @@ class SearchNetwork(nn.Module):
 
     def start(self, images: Tensor) -> States:
         """The two input states of cell 0."""
-        stem = self.stem(images)
-        return stem, stem
+        states = self.stem(images)
+        return states if isinstance(states, tuple) else (states, states)
 
     def resume(
         self,
@@ -116,6 +118,16 @@ class SearchNetwork(nn.Module):
             before, last = last, cell.run_groups(seen[index], (before, last), weights[:running, index])
         assert last is not None
         return self.classifier(last.mean(dim=(2, 3))).unflatten(0, (len(first), -1))
+
+
+def _stem(name: str, channels: int) -> tuple[nn.Module, tuple[int, int], bool]:
+    """The stem, the channels of the two states it gives, and whether the first of them is twice as large."""
+    if name == "cifar":  # under the published names
+        width = STEM_MULTIPLIER * channels
+        plain = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        return plain, (width, width), False
+    made = make_stem(name, channels)
+    return made, made.channels_out, made.halve_first
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:

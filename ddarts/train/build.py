@@ -9,8 +9,8 @@ import torch
 
 from ddarts.config import TrainConfig
 from ddarts.data.augment import Augmentation, training_augmentation
-from ddarts.data.datasets import load
-from ddarts.data.images import ImageSet
+from ddarts.data.datasets import asked_for
+from ddarts.data.images import Images
 from ddarts.data.loader import Loader, make_loader
 from ddarts.genotype.liveness import dead_cells_remark
 from ddarts.genotype.schema import Genotype
@@ -18,11 +18,11 @@ from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.execution import choose, exact_channels_last
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture, channels
-from ddarts.network.stems import stem_for
 from ddarts.network.wiring import wired
 from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
 from ddarts.runtime.errors import UsageError
 from ddarts.runtime.seeds import seed_all
+from ddarts.space.stems import stem_for
 from ddarts.train.average import MovingAverage
 from ddarts.train.optimizer import make_optimizer
 from ddarts.train.step import Stepper
@@ -121,8 +121,7 @@ def make_stepper(model: DerivedNetwork, config: TrainConfig, precision: str, cas
 
 def build_data(config: TrainConfig, device: torch.device, layout: torch.memory_format) -> TrainData:
     """Read both splits. The augmentation is the published one; images that must not be mirrored are not."""
-    read = partial(load, config.dataset or "", config.data, download=config.download, image_size=config.image_size)
-    train, test = read(split="train"), read(split="test")
+    train, test = asked_for(config, "train"), asked_for(config, "test")
     _check_splits(train, test)
     augmentation = training_augmentation(config, train.spec)
     make = partial(
@@ -134,17 +133,18 @@ def build_data(config: TrainConfig, device: torch.device, layout: torch.memory_f
         workers=config.workers,
         channels_last=layout == torch.channels_last,
     )
-    # BN of a single pixel needs two images, so a last batch of one is left out; every other image is seen.
+    # BN of a single pixel needs two images, so a last batch of one is left out.
     alone = len(train) > 1 and len(train) % config.batch_size == 1
+    drop_last = alone or train.spec.photographs
     return TrainData(
-        train=make(train, augmentation=augmentation, shuffle=True, drop_last=alone),
+        train=make(train, augmentation=augmentation, shuffle=True, drop_last=drop_last),
         test=make(test, augmentation=Augmentation.none(), shuffle=False),
         num_classes=train.num_classes,
         image_size=train.spec.image_size,
     )
 
 
-def _check_splits(train: ImageSet, test: ImageSet) -> None:
+def _check_splits(train: Images, test: Images) -> None:
     if train.class_names != test.class_names:
         odd = sorted(set(train.class_names) ^ set(test.class_names)) or ["their order"]
         raise UsageError(f"{train.spec.name}: training and test images have other classes ({', '.join(odd[:3])})")

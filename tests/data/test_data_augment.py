@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ddarts.data.augment import Augmentation
-from ddarts.data.availability import dali_problem
 from ddarts.data.draws import generator, plan_epoch
 from ddarts.data.loader import make_loader
 from ddarts.data.pixels import cutout_mask
+from ddarts.runtime.availability import dali_problem
 from ddarts.runtime.errors import UsageError
 
 KINDS = ("resident", "torchvision", *(["dali"] if dali_problem() is None else []))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ddarts.data.datasets import load
 from ddarts.data.decode import thumbnail
-from ddarts.data.folder import load_folder
+from ddarts.data.folder import list_folder, load_folder
 from ddarts.data.memory import available_memory
 from ddarts.data.specs import SPECS
 from ddarts.runtime.errors import DdartsError, UsageError
@@ -144,7 +144,7 @@ def test_one_image_cannot_be_split(root: Path, photos: np.ndarray) -> None:
 def test_memory_limit_is_checked_before_decoding(root: Path) -> None:
     (root / "train" / "a_first" / "0.png").write_bytes(b"not an image")
     with pytest.raises(DdartsError, match="18 images of 32x32 need 0.05 MiB.*0.03 MiB may be used.*--image_size"):
-        load_folder(SPECS["folder"], root, "train", memory_limit=18 * 3 * 32 * 32 // 2)
+        load_folder(list_folder(SPECS["folder"], root, "train"), root, memory_limit=18 * 3 * 32 * 32 // 2)
     assert 2**20 < available_memory() < 2**50
 
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddarts.data.augment import Augmentation
-from ddarts.data.availability import dali_problem
 from ddarts.data.batches import batch_bounds
 from ddarts.data.images import ImageSet
 from ddarts.data.loader import Loader, make_loader
+from ddarts.runtime.availability import dali_problem
 from ddarts.runtime.errors import DdartsError, UsageError
 
 KINDS = (

@@ -79,7 +79,7 @@ def test_digits_in_another_size() -> None:
         ({"name": "digits", "image_size": 4}, "--image_size 4: must be 8"),
         ({"name": "cifar10", "root": "x", "image_size": 64}, "--image_size 64: cifar10 has 32x32"),
         ({"name": "cifar10"}, "cifar10: say where it is with --data"),
-        ({"name": "imagenet", "root": "x"}, "not part of this version.*--dataset folder --image_size 224"),
+        ({"name": "imagenet", "root": "x"}, "x is not a folder; expected FOLDER/train"),
         ({"name": "cifar10", "root": "/no/such"}, "cifar10.*/no/such.*cifar-10-batches-bin.*--download"),
         ({"name": "cifar100", "root": "/no/such"}, "/no/such.*cifar-100-python"),
         ({"name": "fashion_mnist", "root": "/no/such"}, "/no/such/train-images.*dataset-fashion-mnist.*--download"),

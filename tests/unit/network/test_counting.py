@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ddarts.network.counting import network_cost
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import architecture
-from ddarts.network.stems import stem_for
 from ddarts.runtime.errors import UsageError
+from ddarts.space.stems import stem_for
 
 ROWS = json.loads((Path(__file__).parents[2] / "data_files" / "params_macs.json").read_text())["rows"]
 FACTS = {"cifar10": (10, 32), "cifar100": (100, 32), "imagenet": (1000, 224)}

@@ -11,9 +11,9 @@ from ddarts.network.cell import DerivedCell
 from ddarts.network.drop_path import drop_path
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.registry import channels, create_model, list_models
-from ddarts.network.stems import make_stem, stem_for
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.space.blocks import FactorizedReduce, ReLUConvBN
+from ddarts.space.stems import make_stem, stem_for
 
 BUILDABLE = [entry.name for entry in zoo.entries() if entry.problem is None and entry.alias_of is None]
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import ddarts
 from ddarts.config import SearchConfig
+from ddarts.data import datasets
 from ddarts.data.augment import Augmentation
 from ddarts.data.datasets import load
 from ddarts.data.halves import halves
@@ -95,6 +96,10 @@ ACTS = {
     "data": "test_what_the_loaders_are_told",
     "download": "test_what_the_loaders_are_told",
     "image_size": "test_what_the_loaders_are_told",
+    "val_resize": "test_what_the_loaders_are_told",
+    "class_list": "test_what_the_loaders_are_told",
+    "skip_bad_files": "test_what_the_loaders_are_told",
+    "imagenet_stem": "test_photographs_get_the_stem_that_is_asked_for",
     "epochs": "test_the_rates_follow_their_cosines",
     "learning_rate": "test_the_rates_follow_their_cosines",
     "learning_rate_min": "test_the_rates_follow_their_cosines",
@@ -262,20 +267,19 @@ def test_both_halves_are_shuffled_and_augmented(half):
 def test_what_the_loaders_are_told(monkeypatch):
     loads, loaders = [], []
 
-    def reads(*arguments):
-        loads.append(arguments)
-        return load("digits", image_size=8)
+    def reads(*arguments, **more):
+        loads.append((*arguments, *more.values()))
+        return digits
 
-    monkeypatch.setattr(build_module, "load", reads)
+    digits = load("digits", image_size=8)
+    monkeypatch.setattr(datasets, "load", reads)
     monkeypatch.setattr(build_module, "make_loader", lambda images, **details: loaders.append(details))
-    options = config(
-        cutout=True, cutout_length=5, auto_aug=True, loader="torchvision", workers=3, data="here", download=True
-    )
+    where = {"data": "here", "download": True, "val_resize": 9, "class_list": "list", "skip_bad_files": "bad"}
+    options = config(cutout=True, cutout_length=5, auto_aug=True, loader="torchvision", workers=3, **where)
     build_data(options, CPU, torch.channels_last)
     build_data(config(cutout_length=5), CPU, torch.contiguous_format)
-    assert loads[0] == ("digits", "here", "train", True, 8)
-    policy = load("digits", image_size=8).spec.auto_augment
-    flip = load("digits", image_size=8).spec.flip
+    assert loads[0] == ("digits", "here", "train", True, 8, 9, "list", "bad")
+    policy, flip = digits.spec.auto_augment, digits.spec.flip
     trained, plain = Augmentation(4, flip, 5, policy), Augmentation(4, flip, 0, None)
     nothing = Augmentation.none()
     assert [told["augmentation"] for told in loaders] == [trained, trained, nothing, plain, plain, nothing]
@@ -284,6 +288,12 @@ def test_what_the_loaders_are_told(monkeypatch):
     assert {told["channels_last"] for told in loaders[:3]} == {True}
     assert {told["workers"] for told in loaders[:3]} == {3}
     assert loaders[0]["seed"] != loaders[1]["seed"]
+
+
+def test_photographs_get_the_stem_that_is_asked_for():
+    assert searcher().network.stem[0].stride == (1, 1)
+    stems = [searcher(dataset="imagenet", imagenet_stem=stem).network.stem for stem in (None, "published", "darts")]
+    assert [stem.state0[3].stride for stem in stems] == [(1, 1), (1, 1), (2, 2)]
 
 
 def test_a_single_level_search_takes_joint_steps(tmp_path, monkeypatch):

@@ -1,0 +1,66 @@
+"""The list of unreadable files that `ddarts data check` writes, and leaving them out where a run asks for it."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.runtime.rundir import atomic_write_text
+
+BAD_FILES = "bad_files.json"
+IN_DATA = "auto"  # --skip_bad_files without a value
+_MAX_BYTES = 256 << 20
+_log = logging.getLogger(__name__)
+
+
+def write(path: Path, bad: Iterable[Mapping[str, str]]) -> None:
+    """Write the list in one step; each entry has `path` (below the data set's folder), `problem` and `sha256`."""
+    atomic_write_text(path, json.dumps({"bad_files": list(bad)}, indent=1) + "\n")
+
+
+def left_out(paths: Sequence[str], root: Path, given: str | Path, what: str) -> set[str]:
+    """Which of `paths` the list says are bad, counted in the log.
+
+    Raises:
+        UsageError: no list where `given` says.
+        DdartsError: it is no such list, or one of its files has changed since.
+    """
+    listed = Path(given).expanduser() if given != IN_DATA else root / BAD_FILES
+    hashes = {str(root / entry["path"]): entry["sha256"] for entry in _read(listed)}
+    found = {path for path in paths if path in hashes}
+    for path in sorted(found):
+        if sha256(Path(path)) != hashes[path]:
+            raise DdartsError(f"{path}: has changed since {listed} was written; run ddarts data check again")
+    _log.warning("%d of the %d %s are left out: bad, says %s", len(found), len(paths), what, listed)
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Of the file's content. DdartsError names a file that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DdartsError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        hint = "; ddarts data check writes it"
+        raise UsageError(f"--skip_bad_files: {path} cannot be read ({error.strerror}){hint}") from None
+    try:
+        entries = json.loads(content)["bad_files"]
+        sound = len(content) <= _MAX_BYTES and all(
+            isinstance(e[key], str) for e in entries for key in ("path", "sha256")
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise DdartsError(f"{path}: is not a list that ddarts data check wrote")
+    return entries
