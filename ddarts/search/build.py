@@ -12,6 +12,7 @@ from ddarts.data.halves import halves
 from ddarts.data.loader import Loader, make_loader
 from ddarts.runtime.device import autocast, memory_format, pick_device, resolve_precision
 from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.runtime.seeds import seed_all
 from ddarts.search.iteration import Iteration
 from ddarts.search.layout import Layout, layout_of
@@ -92,22 +93,23 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
         alphas.logits.copy_(layout.start())
     alphas.to(device)
     cast = partial(autocast, precision, device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    scale = LossScale(enabled=precision == "fp16")
+    weights = TorchEngine(network, optimizer, grad_clip=config.grad_clip, scale=scale, autocast=cast)
     iteration = Iteration(
         network,
         alphas,
         torch.optim.Adam(
             [alphas.logits], config.arch_learning_rate, betas=ADAM_BETAS, weight_decay=config.arch_weight_decay
         ),
-        torch.optim.SGD(
-            network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        ),
+        weights,
         RECIPES[config.recipe](alphas.sets, LossWeights(config.aux_loss_weight, config.abl_loss_weight)),
         seed=config.seed,
         zero_one=config.sep_loss,
         ablation=config.cell_loss == "ablation_loss",
-        grad_clip=config.grad_clip,
         autocast=cast,
-        scale=LossScale(enabled=precision == "fp16"),
     )
     return Searcher(layout, network, alphas, iteration, device, cast)
 

@@ -110,7 +110,7 @@ class Engine:
         self.run.clock.stop(self.searcher.device)
 
     def _set_learning_rates(self) -> None:
-        set_learning_rate(self.iteration.weight_optimizer, self.schedule.weight_rate(self.epoch))
+        set_learning_rate(self.iteration.weights.optimizer, self.schedule.weight_rate(self.epoch))
         set_learning_rate(self.iteration.alpha_optimizer, self.schedule.alpha_rate(self.epoch))
 
     def _count(self, phase: Phase, architecture: ArchitectureReport | None, weights: WeightReport, images: int) -> None:
@@ -135,7 +135,7 @@ class Engine:
 
     def _rates(self) -> dict[str, float]:
         return {
-            "learning_rate": self.iteration.weight_optimizer.param_groups[0]["lr"],
+            "learning_rate": self.iteration.weights.optimizer.param_groups[0]["lr"],
             "arch_learning_rate": self.iteration.alpha_optimizer.param_groups[0]["lr"],
         }
 
@@ -165,7 +165,11 @@ class Engine:
         whole, discretised = self.accuracy(), self.discretised_accuracy()
         row = {
             **self.means.all(),
-            **({"skipped_updates": self.iteration.scale.skipped} if self.iteration.scale.enabled else {}),
+            **(
+                {"skipped_updates": self.iteration.weights.scale.skipped}
+                if self.iteration.weights.scale.enabled
+                else {}
+            ),
             "valid_acc": whole.top1,
             "valid_eval_loss": whole.loss,
             "discretised_acc": discretised.top1,
@@ -220,9 +224,9 @@ class Engine:
             "cursor": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "network": self.searcher.network.state_dict(),
             "alphas": self.searcher.alphas.state_dict(),
-            "weight_optimizer": self.iteration.weight_optimizer.state_dict(),
+            "weight_optimizer": self.iteration.weights.state_dict(),
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
-            "scale": self.iteration.scale.state_dict(),
+            "scale": self.iteration.weights.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
             "baseline": _as_dict(self.searcher.layout.baseline),
             "distances": list(self.departure.distances),
@@ -244,9 +248,9 @@ class Engine:
                 "put the file back, or start a new run"
             )
         self.departure.distances = list(state.get("distances", ()))
-        self.iteration.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.iteration.weights.load_state_dict(state["weight_optimizer"])
         self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.iteration.scale.load_state_dict(state["scale"])
+        self.iteration.weights.scale.load_state_dict(state["scale"])
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
         self.means.load(state["means"], self.searcher.device)
         self.measured = state["measured"]

@@ -70,7 +70,7 @@ class DeepSpeedEngine:
         self._start_momenta()
         group.broadcast(*network.buffers())  # DeepSpeed sends parameters only
 
-    def forward(self, *inputs: Any, **options: Any) -> Tensor:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """Through DeepSpeed's engine, which prepares its hooks."""
         return self._engine(*inputs, **options)
 
@@ -86,7 +86,7 @@ class DeepSpeedEngine:
         self._engine.backward(loss if self._zero is not None else self.scale.scale(loss), scale_wrt_gas=False)
         return self.scale.unscale([_taken(leaf) for leaf in others])
 
-    def reduce(self, *observed: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def reduce(self, loss: Tensor, *observed: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Only what was observed is left to reduce."""
         if self._zero is not None:
             norm = torch.as_tensor(self._zero.scaled_global_norm(), device=self.group.device) / self.scale.value
@@ -96,7 +96,7 @@ class DeepSpeedEngine:
             if self.scale.enabled:
                 torch._foreach_mul_(gradients, 1 / self.scale.value)
             norm = torch.nn.utils.get_total_norm(gradients)
-        return norm, self.group.mean(*observed)
+        return norm, self.group.step_mean(loss, *observed)
 
     def step(self, norm: Tensor) -> None:
         """DeepSpeed's step; it finds the norm again where gradients are split over the ranks."""

@@ -4,14 +4,15 @@ ranks, step, or leave the step out; and its optimizer's state looks the same, wh
 α are never part of an engine: they are inputs of the network, and their gradients come back from `backward`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ddarts.runtime.loss_scale import LossScale
-from ddarts.runtime.ranks.group import Group
+from ddarts.runtime.ranks.group import Group, single
 
 
 class WeightEngine(Protocol):
@@ -19,9 +20,10 @@ class WeightEngine(Protocol):
 
     optimizer: torch.optim.Optimizer
     parameters: list[nn.Parameter]
+    scale: LossScale
 
-    def forward(self, *inputs: Any, **options: Any) -> Tensor:
-        """The network's output for a loss that goes to `backward`. Other passes call the network itself."""
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The network's output, under autocast, for a loss that goes to `backward`. Other passes call the network."""
         ...
 
     def backward(
@@ -29,12 +31,13 @@ class WeightEngine(Protocol):
     ) -> Sequence[Tensor]:
         """Add the gradients of `loss`, and `added`, to those that wait for the step.
 
-        Returns the gradients of the leaves `others`, of this rank alone. `last`: no further part of the batch comes.
+        Returns the gradients of the leaves `others`, of this rank alone. last: no further part of the batch comes.
         """
         ...
 
-    def reduce(self, *observed: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The norm of the mean gradient of all ranks, and the means of what was observed beside it. Collective."""
+    def reduce(self, loss: Tensor, *observed: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The norm of the mean gradient of all ranks, and the means of the loss and what else was observed. Collective
+        (see `Group.step_mean`)."""
         ...
 
     def step(self, norm: Tensor) -> None:
@@ -61,16 +64,25 @@ class TorchEngine:
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: torch.optim.Optimizer, group: Group, *, grad_clip: float, scale: LossScale
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        grad_clip: float = 5.0,
+        group: Group | None = None,
+        scale: LossScale | None = None,
+        autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
-        self.network, self.optimizer, self.group = network, optimizer, group
+        self.network, self.optimizer, self.autocast = network, optimizer, autocast
         self.parameters = list(network.parameters())
-        self.grad_clip, self.scale = grad_clip, scale
+        self.grad_clip, self.group, self.scale = grad_clip, group or single(), scale or LossScale(enabled=False)
+        self.group.broadcast(*self.parameters, *network.buffers())
         self._gradients: Sequence[Tensor] = ()
 
-    def forward(self, *inputs: Any, **options: Any) -> Tensor:
+    def forward(self, *inputs: Any, **options: Any) -> Any:
         """See WeightEngine."""
-        return self.network(*inputs, **options)
+        with self.autocast():
+            return self.network(*inputs, **options)
 
     def backward(
         self, loss: Tensor, others: Sequence[Tensor] = (), added: Sequence[Tensor] = (), last: bool = True
@@ -83,11 +95,11 @@ class TorchEngine:
         self._gradients = gradients
         return found[: len(others)]
 
-    def reduce(self, *observed: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def reduce(self, loss: Tensor, *observed: Tensor) -> tuple[Tensor, list[Tensor]]:
         """See WeightEngine."""
-        found = self.group.mean(*self._gradients, *observed)
-        self._gradients, means = found[: len(self.parameters)], found[len(self.parameters) :]
-        return torch.nn.utils.get_total_norm(self._gradients), means
+        means = self.group.step_mean(loss, *observed, *self._gradients)
+        self._gradients = means[1 + len(observed) :]
+        return torch.nn.utils.get_total_norm(self._gradients), means[: 1 + len(observed)]
 
     def step(self, norm: Tensor) -> None:
         """See WeightEngine."""

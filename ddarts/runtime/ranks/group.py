@@ -37,7 +37,9 @@ class Group:
         self.place, self.device = place, device
         self.rank, self.size = place.rank, place.size
         self.is_first = self.rank == 0
+        self.wants_stop: Callable[[], bool] = lambda: False  # whether this rank was asked to stop
         self._store, self._timeout, self._texts = store, timeout, 0
+        self._flags: Tensor | None = None
 
     def mean(self, *tensors: Tensor) -> list[Tensor]:
         """The means over all ranks, of any number of tensors in one all-reduce.
@@ -55,11 +57,26 @@ class Group:
             for part, tensor in zip(parts, tensors, strict=True)
         ]
 
-    def own(self, flag: Tensor | bool) -> Tensor:
-        """A vector [P] for `mean` with `flag` in this rank's place: afterwards it is not 0 where a rank's flag was."""
-        flags = torch.zeros(self.size, device=self.device)
-        flags[self.rank] = flag
-        return flags
+    def step_mean(self, loss: Tensor, *others: Tensor) -> list[Tensor]:
+        """`mean` in a step. Two bits of every rank travel along: it was asked to stop; its `loss` is not finite."""
+        if self.size == 1:
+            return [loss, *others]
+        flags = torch.zeros(2, self.size, device=self.device)
+        flags[0, self.rank] = self.wants_stop()
+        flags[1, self.rank] = ~torch.isfinite(loss.detach())
+        *means, self._flags = self.mean(loss, *others, flags)
+        return means
+
+    def agreed_to_stop(self) -> bool:
+        """Whether any rank was asked to stop before the last `step_mean`: the same answer on all of them."""
+        if self.size == 1:
+            return self.wants_stop()
+        return self._flags is not None and bool(self._flags[0].any())
+
+    def at_fault(self) -> str:
+        """` on rank 1` where the losses of the last `step_mean` were not finite on some ranks; empty for one process."""
+        ranks = [] if self._flags is None else self._flags[1].nonzero().flatten().tolist()
+        return f" on rank {', '.join(map(str, ranks))}" if ranks else ""
 
     def gather(self, tensor: Tensor) -> Tensor:
         """The tensors of all ranks, which have one shape, stacked [P, ...]."""
