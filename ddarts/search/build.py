@@ -10,9 +10,11 @@ from ddarts.data.augment import Augmentation, training_augmentation
 from ddarts.data.datasets import load
 from ddarts.data.halves import halves
 from ddarts.data.loader import Loader, make_loader
-from ddarts.runtime.device import autocast, memory_format, pick_device, resolve_precision
+from ddarts.runtime.device import autocast, memory_format, resolve_precision
 from ddarts.runtime.loss_scale import LossScale
-from ddarts.runtime.ranks.engines import TorchEngine
+from ddarts.runtime.ranks.group import Group, single
+from ddarts.runtime.ranks.launch import make_engine
+from ddarts.runtime.ranks.saving import own_generators
 from ddarts.runtime.seeds import seed_all
 from ddarts.search.iteration import Iteration
 from ddarts.search.layout import Layout, layout_of
@@ -50,8 +52,9 @@ class Searcher:
     autocast: partial
 
 
-def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_format) -> SearchData:
-    """Read the training images and split them; the test images are never looked at."""
+def build_data(config: SearchConfig, group: Group, layout: torch.memory_format) -> SearchData:
+    """Read the training images and split them; the test images are never looked at. Of several ranks each has a share
+    of every batch, and as many batches as the others."""
     images = load(config.dataset or "", config.data, "train", config.download, config.image_size)
     first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
     augmentation = training_augmentation(config, images.spec)
@@ -59,21 +62,31 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
         make_loader,
         batch_size=config.batch_size,
         kind=config.loader,
-        device=device,
+        device=group.device,
         channels_last=layout == torch.channels_last,
         workers=config.workers,
+        rank=group.rank,
+        world_size=group.size,
     )
+    steps = partial(batches, augmentation=augmentation, shuffle=True, drop_last=group.size > 1)
     return SearchData(
-        train=batches(first, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + TRAIN),
-        valid=batches(second, augmentation=augmentation, shuffle=True, seed=config.seed * 2 + VALID),
+        train=steps(first, seed=config.seed * 2 + TRAIN),
+        valid=steps(second, seed=config.seed * 2 + VALID),
         check=batches(second, augmentation=Augmentation.none(), shuffle=False, seed=config.seed),
         num_classes=images.num_classes,
     )
 
 
-def build_searcher(config: SearchConfig, num_classes: int, device: torch.device, precision: str = "fp32") -> Searcher:
+def build_searcher(
+    config: SearchConfig,
+    num_classes: int,
+    device: torch.device,
+    precision: str = "fp32",
+    group: Group | None = None,
+) -> Searcher:
     """The search network with its α and optimizers, initialised from the configuration's seed."""
     layout = layout_of(config)
+    group = group or single(device)
     seed_all(config.seed)
     network = SearchNetwork(
         layout.space,
@@ -96,27 +109,29 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
     optimizer = torch.optim.SGD(
         network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    scale = LossScale(enabled=precision == "fp16")
-    weights = TorchEngine(network, optimizer, grad_clip=config.grad_clip, scale=scale, autocast=cast)
     iteration = Iteration(
         network,
         alphas,
         torch.optim.Adam(
             [alphas.logits], config.arch_learning_rate, betas=ADAM_BETAS, weight_decay=config.arch_weight_decay
         ),
-        weights,
+        make_engine(config, network, optimizer, group, cast, LossScale(enabled=precision == "fp16")),
         RECIPES[config.recipe](alphas.sets, LossWeights(config.aux_loss_weight, config.abl_loss_weight)),
         seed=config.seed,
         zero_one=config.sep_loss,
         ablation=config.cell_loss == "ablation_loss",
+        parts=config.accumulate,
         autocast=cast,
+        group=group,
     )
+    own_generators(group)
     return Searcher(layout, network, alphas, iteration, device, cast)
 
 
-def build(config: SearchConfig) -> tuple[SearchData, Searcher]:
-    """Data and searcher on the configured device."""
-    device = pick_device(config.device)
+def build(config: SearchConfig, group: Group) -> tuple[SearchData, Searcher]:
+    """Data and searcher of this rank, on its device."""
+    device = group.device
     precision = resolve_precision(config.precision, config.amp, device.type)
-    data = build_data(config, device, memory_format(precision, device))
-    return data, build_searcher(config, data.num_classes, device, precision)
+    with group.first_goes_first():
+        data = build_data(config, group, memory_format(precision, device))
+    return data, build_searcher(config, data.num_classes, device, precision, group)

@@ -14,8 +14,9 @@ from ddarts.ops import use_backend
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
-from ddarts.runtime.progress import Progress
-from ddarts.runtime.rng import rng_state, set_rng_state
+from ddarts.runtime.ranks.launch import open_ranks
+from ddarts.runtime.ranks.saving import load_own_state, network_state, own_state
+from ddarts.runtime.ranks.statistics import Statistics
 from ddarts.runtime.run import Run, check_fits, kept_options, open_run
 from ddarts.runtime.schedule import set_learning_rate
 from ddarts.search import reach, results
@@ -39,8 +40,8 @@ def search(config: SearchConfig) -> dict[str, Any]:
     """
     config = validate(config)
     layout_of(config)  # a baseline that is not there or does not fit is refused before any work
-    with use_backend(config.backend), open_run(config, "search") as run:
-        data, searcher = build(config)
+    with use_backend(config.backend), open_ranks(config) as group, open_run(config, "search", group) as run:
+        data, searcher = build(config, group)
         return Engine(config, data, searcher, run).search()
 
 
@@ -58,6 +59,8 @@ class Engine:
         self.per_epoch = data.train.batches_per_epoch
         whole = self.schedule.epochs * self.per_epoch
         self.total = min(whole, config.max_steps or whole)
+        self.group = run.group
+        self.statistics = Statistics(searcher.network, self.group)
         self.means = RunningMeans()
         self.measured: dict[str, Any] | None = None  # what the last full epoch ended with
         if run.restored is not None:
@@ -70,7 +73,7 @@ class Engine:
         if self.run.restored is None:
             self._save()
         phase_of = phases(self.schedule, self.iteration, self.data.valid, self.step, self.per_epoch)
-        with Progress(self.total, "search", report_freq=self.config.report_freq, done=self.step) as self.progress:
+        with self.run.progress(self.total, "search", self.step) as self.progress:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
             while self.step < self.total and not self.departure.settled:
                 self._run_epoch(phase_of(self.epoch))
@@ -101,6 +104,7 @@ class Engine:
             self.step += 1
             self.run.clock.lap()
             self._report()
+            self._check_ranks()
             self.run.stop_if_requested(self.step, self.state)
             every = self.config.checkpoint_every
             if every and self.step % every == 0:
@@ -124,6 +128,11 @@ class Engine:
         found = architecture.found
         if found is not None:
             self.means.add(marginal=found.marginal, ablation_loss=found.ablation_loss, ablation_floor=found.floor_acts)
+
+    def _check_ranks(self) -> None:
+        every = self.config.check_ranks_every
+        if every and self.step % every == 0:
+            self.group.check_same(f"α after step {self.step}", self.searcher.alphas.logits)
 
     def _report(self) -> None:
         loss, accuracy = (lambda: self.means.mean("train_loss")), (lambda: self.means.mean("train_acc"))
@@ -179,14 +188,16 @@ class Engine:
         }
         self.run.log.row(kind, self.step, self.epoch, **row)
         self.run.log.row("alphas", self.step, self.epoch, alphas=np.round(mixing, 4))
-        results.write_alphas(self.run.run_dir, self.searcher)
+        if self.group.is_first:
+            results.write_alphas(self.run.run_dir, self.searcher)
         return row
 
     def accuracy(self) -> EvalResult:
         """Accuracy on the validation half with evaluation transforms, α and BN statistics as they are."""
         weights = self.searcher.alphas.per_position(self.searcher.alphas.mixing())
         self.searcher.network.eval()
-        found = self._evaluate(weights, None)
+        with self.statistics.reduced():
+            found = self._evaluate(weights, None)
         self.searcher.network.train()
         return found
 
@@ -208,7 +219,7 @@ class Engine:
                 return self.searcher.network(images, weights.detach(), keep)
 
         with steady_weights(self.searcher.network):
-            return evaluate(model, self.data.check.epoch(0))
+            return evaluate(model, self.data.check.epoch(0), group=self.group)
 
     def _finish(self) -> dict[str, Any]:
         found = self.measured
@@ -222,7 +233,7 @@ class Engine:
         return {
             "options": kept_options(self.config),
             "cursor": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
-            "network": self.searcher.network.state_dict(),
+            "network": network_state(self.searcher.network, self.statistics),
             "alphas": self.searcher.alphas.state_dict(),
             "weight_optimizer": self.iteration.weights.state_dict(),
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
@@ -232,7 +243,7 @@ class Engine:
             "distances": list(self.departure.distances),
             "means": self.means.state(),
             "measured": self.measured,
-            "rng": rng_state(),
+            **own_state(self.group, self.statistics),
         }
 
     def _save(self) -> None:
@@ -255,7 +266,7 @@ class Engine:
         self.means.load(state["means"], self.searcher.device)
         self.measured = state["measured"]
         self.epoch, self.batch, self.step = (state["cursor"][name] for name in ("epoch", "batch", "step"))
-        set_rng_state(state["rng"])
+        load_own_state(state, self.group, self.statistics)
 
 
 def _as_dict(baseline: Genotype | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ddarts.runtime.errors import UsageError
 
@@ -29,6 +29,10 @@ class Place:
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.size}"
+
+    def at(self, port: int) -> "Place":
+        """The same place, meeting at another port."""
+        return replace(self, port=port)
 
 
 def discover(environ: Mapping[str, str] | None = None) -> Place:

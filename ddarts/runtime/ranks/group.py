@@ -57,6 +57,13 @@ class Group:
             for part, tensor in zip(parts, tensors, strict=True)
         ]
 
+    def total(self, counts: Tensor) -> list[float]:
+        """The sums over all ranks of a vector of counts, as numbers. The host waits."""
+        if self.size > 1:
+            counts = counts.to(self.device, copy=True)
+            self._sum(counts)
+        return counts.tolist()
+
     def step_mean(self, loss: Tensor, *others: Tensor) -> list[Tensor]:
         """`mean` in a step. Two bits of every rank travel along: it was asked to stop; its `loss` is not finite."""
         if self.size == 1:
@@ -74,7 +81,7 @@ class Group:
         return self._flags is not None and bool(self._flags[0].any())
 
     def at_fault(self) -> str:
-        """` on rank 1` where the losses of the last `step_mean` were not finite on some ranks; empty for one process."""
+        """Where the losses of the last `step_mean` were not finite: ` on rank 1`. Empty where nobody knows."""
         ranks = [] if self._flags is None else self._flags[1].nonzero().flatten().tolist()
         return f" on rank {', '.join(map(str, ranks))}" if ranks else ""
 
@@ -88,7 +95,7 @@ class Group:
         """Overwrite the tensors of every rank by those of rank 0."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, 0)
+                self._send(tensor.detach())
 
     def check_same(self, what: str, *tensors: Tensor) -> None:
         """DdartsError, naming the ranks, unless all hold the same bits. The host waits for its device."""
@@ -158,9 +165,12 @@ class Group:
                 return f"stopped, since another rank failed; {self._store.get(_FAULT).decode()}"
         return None
 
-    # The only two calls that cross process borders.
+    # The only calls that cross process borders.
     def _sum(self, flat: Tensor) -> None:
         dist.all_reduce(flat)
+
+    def _send(self, tensor: Tensor) -> None:
+        dist.broadcast(tensor, 0)
 
     def _all(self, own: Tensor) -> list[Tensor]:
         found = [torch.empty_like(own) for _ in range(self.size)]
