@@ -52,9 +52,12 @@ class Searcher:
     autocast: partial
 
 
-def build_data(config: SearchConfig, group: Group, layout: torch.memory_format) -> SearchData:
+def build_data(
+    config: SearchConfig, device: torch.device, layout: torch.memory_format, group: Group | None = None
+) -> SearchData:
     """Read the training images and split them; the test images are never looked at. Of several ranks each has a share
     of every batch, and as many batches as the others."""
+    group = group or single(device)
     images = load(config.dataset or "", config.data, "train", config.download, config.image_size)
     first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
     augmentation = training_augmentation(config, images.spec)
@@ -62,7 +65,7 @@ def build_data(config: SearchConfig, group: Group, layout: torch.memory_format) 
         make_loader,
         batch_size=config.batch_size,
         kind=config.loader,
-        device=group.device,
+        device=device,
         channels_last=layout == torch.channels_last,
         workers=config.workers,
         rank=group.rank,
@@ -133,5 +136,5 @@ def build(config: SearchConfig, group: Group) -> tuple[SearchData, Searcher]:
     device = group.device
     precision = resolve_precision(config.precision, config.amp, device.type)
     with group.first_goes_first():
-        data = build_data(config, group, memory_format(precision, device))
+        data = build_data(config, device, memory_format(precision, device), group)
     return data, build_searcher(config, data.num_classes, device, precision, group)

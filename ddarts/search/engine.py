@@ -15,7 +15,7 @@ from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
 from ddarts.runtime.ranks.launch import open_ranks
-from ddarts.runtime.ranks.saving import load_own_state, network_state, own_state
+from ddarts.runtime.ranks.saving import batch_at, load_own_state, network_state, own_state, position
 from ddarts.runtime.ranks.statistics import Statistics
 from ddarts.runtime.run import Run, check_fits, kept_options, open_run
 from ddarts.runtime.schedule import set_learning_rate
@@ -56,15 +56,17 @@ class Engine:
         baseline = None if config.no_arch_metric else searcher.layout.baseline
         self.departure = Departure(self.rule, baseline, self.schedule.pretraining + FIRST_EPOCH)
         self.epoch = self.batch = self.step = 0
+        self.taken = 0  # batches of the validation half that α have seen
+        self.whole = config.batch_size * run.group.size
         self.per_epoch = data.train.batches_per_epoch
-        whole = self.schedule.epochs * self.per_epoch
-        self.total = min(whole, config.max_steps or whole)
         self.group = run.group
         self.statistics = Statistics(searcher.network, self.group)
         self.means = RunningMeans()
         self.measured: dict[str, Any] | None = None  # what the last full epoch ended with
         if run.restored is not None:
             self._restore(run.restored)
+        total = self.step - self.batch + (self.schedule.epochs - self.epoch) * self.per_epoch
+        self.total = min(total, config.max_steps or total)
 
     def search(self) -> dict[str, Any]:
         """All remaining epochs, then the results."""
@@ -72,7 +74,7 @@ class Engine:
         self._warn_of_reach()
         if self.run.restored is None:
             self._save()
-        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.step, self.per_epoch)
+        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.taken)
         with self.run.progress(self.total, "search", self.step) as self.progress:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
             while self.step < self.total and not self.departure.settled:
@@ -102,6 +104,7 @@ class Engine:
             self._count(phase, architecture, weights, len(batch[1]))
             self.batch += 1
             self.step += 1
+            self.taken += phase.validates
             self.run.clock.lap()
             self._report()
             self._check_ranks()
@@ -232,7 +235,9 @@ class Engine:
         """All that a resumed run needs to end in the same bits. Data and ablation draws follow from the cursor."""
         return {
             "options": kept_options(self.config),
-            "cursor": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
+            "step": self.step,
+            "training": position(self.epoch, self.batch, self.whole),
+            "validation": position(*divmod(self.taken, self.data.valid.batches_per_epoch), self.whole),
             "network": network_state(self.searcher.network, self.statistics),
             "alphas": self.searcher.alphas.state_dict(),
             "weight_optimizer": self.iteration.weights.state_dict(),
@@ -265,7 +270,10 @@ class Engine:
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
         self.means.load(state["means"], self.searcher.device)
         self.measured = state["measured"]
-        self.epoch, self.batch, self.step = (state["cursor"][name] for name in ("epoch", "batch", "step"))
+        self.step, self.epoch = state["step"], state["training"]["epoch"]
+        self.batch = batch_at(state["training"], self.whole, self.per_epoch)
+        per_epoch = self.data.valid.batches_per_epoch
+        self.taken = state["validation"]["epoch"] * per_epoch + batch_at(state["validation"], self.whole, per_epoch)
         load_own_state(state, self.group, self.statistics)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddarts.runtime.errors import DivergedError
+from ddarts.runtime.parts import Batch, split, totals, weighted
 from ddarts.runtime.ranks.engines import WeightEngine
 from ddarts.runtime.ranks.group import Group, single
 from ddarts.search.ablation import ablated_losses, draws
@@ -23,8 +24,6 @@ from ddarts.search.losses import Contributions, contributions, zero_one_loss
 from ddarts.search.recipes import Recipe
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.network import SearchNetwork, States, frozen_statistics, steady_weights
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Iteration:
     def architecture_step(self, batch: Batch, step: int) -> ArchitectureReport:
         """Step every α once on a validation batch; `step` numbers the ablation draws."""
         seen = [self._examine(part, share, step) for share, part in split(batch, self.parts)]
-        ce, losses, ce_gradient, *weight_gradients = (_total(values) for values in zip(*seen, strict=True))
+        ce, losses, ce_gradient, *weight_gradients = totals(seen)
         ce, losses, ce_gradient = self.group.step_mean(ce, losses, ce_gradient)
         self._keep_alphas()
         self.recipe.keep_validation_gradients(weight_gradients)
@@ -105,12 +104,10 @@ class Iteration:
         for share, part in parts:
             weights = self.alphas.per_position(self.alphas.mixing())
             ce, logits = self._loss(part, weights if others else weights.detach())
-            gradients = self.weights.backward(_weighted(ce, share), others, added, last=part is parts[-1][1])
-            seen.append([_weighted(ce.detach(), share), _correct(logits, part[1]), *gradients])
+            gradients = self.weights.backward(weighted(ce, share), others, added, last=part is parts[-1][1])
+            seen.append([weighted(ce.detach(), share), _correct(logits, part[1]), *gradients])
             added = ()
-        norm, (ce, correct, *alpha_gradient) = self.weights.reduce(
-            *(_total(values) for values in zip(*seen, strict=True))
-        )
+        norm, (ce, correct, *alpha_gradient) = self.weights.reduce(*totals(seen))
         if others:
             overall = self._zero_one_gradient() / self.alphas.sets  # L_01 of all α is the mean over the cells
             self.recipe.keep_training_gradient(alpha_gradient[0] + self.recipe.weights.zero_one * overall)
@@ -127,12 +124,10 @@ class Iteration:
             ce, logits = self._loss(part, weights, record=states)
             with frozen_statistics(self.network):
                 losses = self._losses(part, mixing, weights, step, states, ce)
-            gradients = self.weights.backward(_weighted(ce, share), [self.alphas.logits], last=part is parts[-1][1])
-            values = _weighted(ce.detach(), share), _correct(logits, part[1]), _weighted(losses, share), *gradients
+            gradients = self.weights.backward(weighted(ce, share), [self.alphas.logits], last=part is parts[-1][1])
+            values = weighted(ce.detach(), share), _correct(logits, part[1]), weighted(losses, share), *gradients
             seen.append(values)
-        norm, (ce, correct, losses, ce_gradient) = self.weights.reduce(
-            *(_total(values) for values in zip(*seen, strict=True))
-        )
+        norm, (ce, correct, losses, ce_gradient) = self.weights.reduce(*totals(seen))
         self._keep_alphas()
         architecture = self._step_alphas(ce, losses, ce_gradient, step)
         self._step_weights(ce, norm, step)
@@ -153,9 +148,9 @@ class Iteration:
                 ce = self._plain_loss(batch, weights, states)
                 losses = self._losses(batch, mixing, weights, step, states, ce)
         wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
-        loss, scale = _weighted(ce, share), self.weights.scale
+        loss, scale = weighted(ce, share), self.weights.scale
         gradients = scale.unscale(torch.autograd.grad(scale.scale(loss), wanted))
-        return [loss.detach(), _weighted(losses, share), *gradients]
+        return [loss.detach(), weighted(losses, share), *gradients]
 
     def _loss(self, batch: Batch, weights: Tensor, record: list[States] | None = None) -> tuple[Tensor, Tensor]:
         """Cross entropy (float32 or wider) and logits of the whole network, for a step of the weights."""
@@ -248,27 +243,6 @@ class Iteration:
                 self.alphas.logits.copy_(self._before["logits"])
             self.alpha_optimizer.load_state_dict(self._before["optimizer"])
             self.recipe.load(self._before["recipe"], self.alphas.logits.device)
-
-
-def split(batch: Batch, parts: int) -> list[tuple[float, Batch]]:
-    """A batch in `parts` (or fewer, where it has fewer images), each with its share of the images."""
-    images, labels = batch
-    if parts == 1:
-        return [(1.0, batch)]
-    pairs = zip(images.chunk(parts), labels.chunk(parts), strict=True)
-    return [(len(pair[1]) / len(labels), pair) for pair in pairs]
-
-
-def _weighted(value: Tensor, share: float) -> Tensor:
-    return value if share == 1.0 else value * share
-
-
-def _total(values: Sequence[Tensor]) -> Tensor:
-    """The sum of what the parts of a batch say."""
-    first, *others = values
-    for other in others:
-        first = first + other
-    return first
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

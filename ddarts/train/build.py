@@ -4,8 +4,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from ddarts.config import TrainConfig
 from ddarts.data.augment import Augmentation, training_augmentation
@@ -21,8 +23,13 @@ from ddarts.network.stems import stem_for
 from ddarts.network.wiring import wired
 from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
 from ddarts.runtime.errors import UsageError
+from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.ranks.group import Group, single
+from ddarts.runtime.ranks.launch import make_engine
+from ddarts.runtime.ranks.saving import own_generators
 from ddarts.runtime.seeds import seed_all
 from ddarts.train.average import MovingAverage
+from ddarts.train.deepspeed import DeepSpeedStepper
 from ddarts.train.optimizer import make_optimizer
 from ddarts.train.step import Stepper
 
@@ -51,9 +58,10 @@ class Trainer:
     autocast: Callable
 
 
-def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
-    """Data and network on the configured device, initialised from the seed. UsageError, DdartsError: what is wrong."""
-    device = pick_device(config.device)
+def build(config: TrainConfig, group: Group | None = None) -> tuple[TrainData, Trainer]:
+    """Data and network of this rank on its device, initialised from the seed. Raises UsageError, DdartsError."""
+    group = group or single(pick_device(config.device))
+    device = group.device
     precision = resolve_precision(config.precision, config.amp, device.type)
     genotype = architecture(config.arch or "", config.layers, config.derivation)
     remark = dead_cells_remark(wired(genotype, config.baseline_wiring))
@@ -64,7 +72,8 @@ def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
     layout = torch.contiguous_format
     if config.channels_last:
         layout = memory_format(precision, device, dilated=not exact_channels_last(genotype, execution))
-    data = build_data(config, device, layout)
+    with group.first_goes_first():
+        data = build_data(config, device, layout, group)
     seed_all(config.seed)
     stem = stem_for(config.dataset or "", config.imagenet_stem)
     model = DerivedNetwork(genotype, data.num_classes, width, config.auxiliary, stem, wiring=config.baseline_wiring)
@@ -80,25 +89,44 @@ def build(config: TrainConfig) -> tuple[TrainData, Trainer]:
     )
     cast = partial(autocast, precision, device)
     average = MovingAverage(model, config.ema) if config.ema is not None else None
-    return data, Trainer(model, make_stepper(model, config, precision, cast), average, counted, device, cast)
+    stepper = make_stepper(model, config, precision, cast, group, unused=counted.params_without_gradient > 0)
+    own_generators(group)
+    return data, Trainer(model, stepper, average, counted, device, cast)
 
 
-def make_stepper(model: DerivedNetwork, config: TrainConfig, precision: str, cast: partial) -> Stepper:
-    """What steps `model` as the configuration says, in `precision`, whose autocast `cast` opens."""
-    return Stepper(
-        model,
-        torch.compile(model) if config.compile else model,
-        make_optimizer(model.parameters(), config),
-        make_scaler(precision, next(model.parameters()).device),
-        cast,
-        label_smoothing=config.label_smoothing,
-        auxiliary_weight=config.auxiliary_weight,
-        grad_clip=config.grad_clip,
-    )
+def make_stepper(
+    model: DerivedNetwork,
+    config: TrainConfig,
+    precision: str,
+    cast: partial,
+    group: Group | None = None,
+    unused: bool = False,
+) -> Stepper:
+    """What steps `model` as the configuration says, in `precision`, whose autocast `cast` opens; on several ranks
+    through DDP. unused: some parameters never get a gradient."""
+    group = group or single(next(model.parameters()).device)
+    optimizer = make_optimizer(model.parameters(), config)
+    options: dict[str, Any] = {
+        "label_smoothing": config.label_smoothing,
+        "auxiliary_weight": config.auxiliary_weight,
+        "grad_clip": config.grad_clip,
+        "parts": config.accumulate,
+    }
+    forward = torch.compile(model) if config.compile else model
+    if config.engine == "deepspeed":
+        engine = make_engine(config, model, optimizer, group, cast, LossScale(enabled=precision == "fp16"))
+        return DeepSpeedStepper(model, engine, group, **options)
+    if group.size > 1:  # BN stays local: its buffers are not sent along
+        forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=unused)
+    return Stepper(model, forward, optimizer, make_scaler(precision, group.device), cast, group=group, **options)
 
 
-def build_data(config: TrainConfig, device: torch.device, layout: torch.memory_format) -> TrainData:
-    """Read both splits. The augmentation is the published one; images that must not be mirrored are not."""
+def build_data(
+    config: TrainConfig, device: torch.device, layout: torch.memory_format, group: Group | None = None
+) -> TrainData:
+    """Read both splits. The augmentation is the published one; images that must not be mirrored are not. Of several
+    ranks each has a share of every batch, and as many training batches as the others."""
+    group = group or single(device)
     read = partial(load, config.dataset or "", config.data, download=config.download, image_size=config.image_size)
     train, test = read(split="train"), read(split="test")
     _check_splits(train, test)
@@ -111,9 +139,11 @@ def build_data(config: TrainConfig, device: torch.device, layout: torch.memory_f
         device=device,
         workers=config.workers,
         channels_last=layout == torch.channels_last,
+        rank=group.rank,
+        world_size=group.size,
     )
     # BN of a single pixel needs two images, so a last batch of one is left out; every other image is seen.
-    alone = len(train) > 1 and len(train) % config.batch_size == 1
+    alone = group.size > 1 or (len(train) > 1 and len(train) % config.batch_size == 1)
     return TrainData(
         train=make(train, augmentation=augmentation, shuffle=True, drop_last=alone),
         test=make(test, augmentation=Augmentation.none(), shuffle=False),

@@ -20,7 +20,19 @@ def network_state(network: nn.Module, statistics: Statistics) -> dict[str, Tenso
     return {**network.state_dict(), **statistics.reduce()}
 
 
-def own_state(group: Group, statistics: Statistics) -> dict[str, Any]:
+def position(epoch: int, batch: int, whole: int) -> dict[str, int]:
+    """Where a run stands in its data, as any number of ranks understands it: images of the epoch that were shown;
+    `whole` are the images of a batch of all ranks."""
+    return {"epoch": epoch, "images": batch * whole}
+
+
+def batch_at(position: Mapping[str, int], whole: int, batches: int) -> int:
+    """The batch to go on with, of `batches` in an epoch. Where `whole` was another number, up to one batch of all
+    ranks is shown twice."""
+    return min(position["images"] // whole, batches)
+
+
+def own_state(group: Group, *statistics: Statistics) -> dict[str, Any]:
     """What each rank has for itself: generators, and on several ranks statistics, a row each. Collective."""
     state = rng_state()
     if group.size == 1:
@@ -29,16 +41,17 @@ def own_state(group: Group, statistics: Statistics) -> dict[str, Any]:
     return {
         "rng": state,
         "ranks": group.size,
-        "rank_statistics": statistics.gather(),
+        "rank_statistics": [each.gather() for each in statistics],
         "rank_generators": group.gather(torch.cat(generators)),
     }
 
 
-def load_own_state(state: Mapping[str, Any], group: Group, statistics: Statistics) -> None:
+def load_own_state(state: Mapping[str, Any], group: Group, *statistics: Statistics) -> None:
     """Take back what `own_state` gave, as far as it belongs to this number of ranks."""
     generators = dict(state["rng"])
     if group.size > 1 and state.get("ranks") == group.size:
-        statistics.scatter(state["rank_statistics"].to(group.device))
+        for each, rows in zip(statistics, state["rank_statistics"], strict=True):
+            each.scatter(rows.to(group.device))
         row, start = state["rank_generators"][group.rank], 0
         for name in ("torch", "cuda"):
             if name in generators:

@@ -13,9 +13,10 @@ from tolerances import assert_close
 
 from ddarts.runtime.errors import DivergedError
 from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.parts import split
 from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.runtime.ranks.statistics import Statistics
-from ddarts.search.iteration import Iteration, split
+from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import RECIPES, LossWeights
 from ddarts.space.primitives import DDARTS
 from ddarts.supernet.alphas import Alphas
