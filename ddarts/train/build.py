@@ -1,6 +1,7 @@
 """From a configuration to everything one training needs: data, network, optimizer, the step."""
 
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -116,8 +117,11 @@ def make_stepper(
     if config.engine == "deepspeed":
         engine = make_engine(config, model, optimizer, group, cast, LossScale(enabled=precision == "fp16"))
         return DeepSpeedStepper(model, engine, group, **options)
-    if group.size > 1:  # BN stays local: its buffers are not sent along
-        forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=unused)
+    if group.size > 1:
+        with warnings.catch_warnings():  # torch 2.14 wants another name for it, which 2.11 does not know
+            warnings.simplefilter("ignore", FutureWarning)
+            # BN stays local: its buffers are not sent along.
+            forward = DistributedDataParallel(forward, broadcast_buffers=False, find_unused_parameters=unused)
     return Stepper(model, forward, optimizer, make_scaler(precision, group.device), cast, group=group, **options)
 
 
