@@ -19,8 +19,11 @@ from ddarts.config import resolve
 from ddarts.runtime.console import log_to_stderr
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.processor import keep_freed_memory, spin_briefly
+from ddarts.runtime.ranks.discovery import Place, discover
 
 REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
+_ON_ALL_RANKS = ("search", "train")
+_FROM_DEEPSPEED = "--local_rank="  # its launcher puts that before the command; the environment says it as well
 _SIZES = ("batch_size", "init_channels", "image_size", "num_classes")  # what memory depends on
 
 
@@ -35,8 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log_to_stderr(logging.DEBUG if debug else logging.INFO)
     spin_briefly()
     keep_freed_memory()
+    place = Place()
     try:
-        code = _dispatch(words)
+        place = discover()
+        if place.rank:
+            log_to_stderr(logging.CRITICAL)  # one rank prints
+        code = _dispatch(words, place)
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -48,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("ddarts: interrupted")
         return INTERRUPTED
     except Exception as error:
-        return _fault(error, debug)
+        return _fault(error, debug, place)
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: list[str], place: Place) -> int:
     leading = []
-    while words and words[0] in ("--json", "--debug"):
+    while words and (words[0] in ("--json", "--debug") or words[0].startswith(_FROM_DEEPSPEED)):
         leading.append(words.pop(0))
+    leading = [word for word in leading if not word.startswith(_FROM_DEEPSPEED)]
     if words[0:1] == ["help"] and len(words) > 1:
         words = [words[1], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
@@ -67,6 +75,8 @@ def _dispatch(words: list[str]) -> int:
     if name in LATER:
         return _later(name, words[1:])
     command = COMMANDS[name]
+    if place.rank and name not in _ON_ALL_RANKS:
+        return 0  # the first does it
     given = parse(command.options, leading + words[1:])
     as_json = given.pop("json", False)
     given.pop("debug", None)
@@ -79,7 +89,8 @@ def _dispatch(words: list[str]) -> int:
         if not _is_memory(error):
             raise
         raise DdartsError(_memory_line(options)) from error
-    print(_json(result) if as_json else getattr(results, command.present)(result, options))
+    if not place.rank:
+        print(_json(result) if as_json else getattr(results, command.present)(result, options))
     return 0
 
 
@@ -107,17 +118,21 @@ def _json(result: Any) -> str:
     return json.dumps(plain(result), allow_nan=False)
 
 
-def _fault(error: Exception, debug: bool) -> int:
+def _fault(error: Exception, debug: bool, place: Place) -> int:
     """Say what went wrong on one line (after the traceback, with --debug); returns the exit code."""
+    who = "ddarts" if place.size == 1 else f"ddarts (rank {place.rank})"
     if debug:
         import traceback
 
         traceback.print_exception(error)
     if not isinstance(error, DdartsError):
         hint = "" if debug else " (--debug shows where)"
-        _say(f"ddarts: error: {type(error).__name__}: {error}{hint}")
+        _say(f"{who}: error: {type(error).__name__}: {error}{hint}")
         return 1
-    _say(f"ddarts: {'' if error.exit_code == REQUEUE else 'error: '}{error}")
+    if error.exit_code != REQUEUE:
+        _say(f"{who}: error: {error}")
+    elif not place.rank:  # all ranks stopped alike
+        _say(f"ddarts: {error}")
     return error.exit_code
 
 

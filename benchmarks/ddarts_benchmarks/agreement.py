@@ -46,7 +46,7 @@ def _results(name: str, case: Case, device: torch.device) -> dict[str, Tensor]:
     with torch.no_grad():
         exact.alphas.logits.copy_(first)
     trained = exact.weight_step(train, 0)
-    moved = [exact.weight_optimizer.state[weight]["momentum_buffer"].flatten() for weight in exact.parameters]
+    moved = [exact.weights.optimizer.state[weight]["momentum_buffer"].flatten() for weight in exact.parameters]
     running = [b for key, b in exact.network.named_buffers() if key.endswith(("running_mean", "running_var"))]
     return {
         "the losses": torch.stack([seen.ce, trained.ce, *(seen.ce - seen.found.marginal)]),

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import LossWeights, PaperRecipe
 from ddarts.space.primitives import space
@@ -77,10 +78,9 @@ def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
         network,
         alphas,
         torch.optim.Adam([alphas.logits], **ADAM),
-        torch.optim.SGD(network.parameters(), **SGD),
+        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD), grad_clip=CLIP),
         PaperRecipe(alphas.sets, LossWeights(ZERO_ONE, ABLATION)),
         seed=0,
-        grad_clip=CLIP,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from os.path import exists
 from typing import Any
 
+from ddarts.config.ds_config import Steps, merged
 from ddarts.config.options import option
 from ddarts.runtime.availability import dali_problem
 
@@ -195,7 +196,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """A run's folder, length and engine."""
+    """A run's folder, length, engine and ranks. The command has --batch_size and --grad_clip."""
 
     out: str = option("logs", "folder that holds all runs")
     save: str = option("EXP", "name of the run's folder (left out on the command line: data set and time)")
@@ -206,17 +207,33 @@ class RunOptions:
     )
     max_steps: int | None = option(None, "stop after this many steps in all (left out: no limit)", minimum=1)
     checkpoint_every: int = option(0, "steps between checkpoints, besides one after every epoch (0: none)", minimum=0)
-    engine: str = option(
-        "torch",
-        "who runs the steps",
-        choices=("torch", "deepspeed"),
-        unavailable={"deepspeed": "use --engine torch"},
-    )
+    engine: str = option("torch", "who steps the weights", choices=("torch", "deepspeed"))
     ds_config: str | None = option(
-        None, "DeepSpeed's own configuration file", unavailable={"*": "use --engine torch, which needs no such file"}
+        None, "DeepSpeed's settings (JSON), for what ddarts has no option for (left out: ZeRO stage 0)"
+    )
+    accumulate: int = option(
+        1, "work every batch off in so many parts, whose gradients are added", minimum=1, maximum=4096
+    )
+    rank_timeout: float = option(
+        600.0, "of several ranks: seconds after which one that waits for another gives up", minimum=1, maximum=86_400
+    )
+    check_ranks_every: int = option(
+        100, "of several ranks: steps between two checks that they hold the same (0: none)", minimum=0
     )
 
     def run_conflicts(self) -> Iterator[str]:
         """What is wrong with these options taken together."""
+        if self.ds_config and self.engine != "deepspeed":
+            yield f"--ds_config {self.ds_config}: needs --engine deepspeed"
+        elif self.engine == "deepspeed":
+            merged(self.ds_config, deepspeed_steps(self))
         if self.save in (".", "..") or "/" in self.save or "\\" in self.save:
             yield f"--save {self.save}: must be one folder name (the folder above it is --out)"
+        batch_size = self.batch_size  # type: ignore[attr-defined]
+        if 1 < self.accumulate and 2 * self.accumulate > batch_size:
+            yield f"--accumulate {self.accumulate}: --batch_size {batch_size} leaves parts of fewer than 2 images"
+
+
+def deepspeed_steps(config: Any, ranks: int | None = None) -> Steps:
+    """What DeepSpeed is told of a step of `config`."""
+    return Steps(config.batch_size, config.accumulate, config.grad_clip, ranks)

@@ -13,9 +13,10 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: str = "auto", local_rank: int | None = None) -> torch.device:
     """The device called `name`: auto (the current GPU where there is one, else the CPU), cpu, cuda or cuda:N.
 
+    local_rank: of several ranks on this machine, each of which takes a GPU of its own; None for one process.
     Raises UsageError where it is unknown or absent.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
@@ -27,7 +28,21 @@ def pick_device(name: str = "auto") -> torch.device:
         raise UsageError(f"--device {name}: torch sees no GPU here; choose cpu")
     if index and int(index) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: this machine's GPUs are 0 to {torch.cuda.device_count() - 1}")
-    return torch.device("cuda", int(index) if index else torch.cuda.current_device())
+    if local_rank is None:
+        return torch.device("cuda", int(index) if index else torch.cuda.current_device())
+    return torch.device("cuda", _gpu_of(local_rank, name if index else ""))
+
+
+def _gpu_of(local_rank: int, named: str) -> int:
+    """The GPU of a rank: the only one that the launcher lets it see, or that of its number."""
+    if named:
+        raise UsageError(f"--device {named}: each of several ranks has a GPU of its own; choose cuda")
+    count = torch.cuda.device_count()
+    if count > 1 and local_rank >= count:
+        raise UsageError(
+            f"{local_rank + 1} ranks or more on this machine, which has {count} GPUs: start fewer, or --device cpu"
+        )
+    return local_rank if count > 1 else 0
 
 
 def resolve_precision(precision: str | None, amp: bool, device_type: str) -> Precision:

@@ -15,14 +15,15 @@ GROWTH_INTERVAL = 2000
 class LossScale:
     """Scales a loss so that fp16 gradients neither vanish nor overflow; does nothing unless enabled.
 
-    After an overflow the scale is halved, after 2000 good updates doubled. `skipped` counts the updates left out.
+    After an overflow the scale is halved, after 2000 good updates doubled. `skipped` counts the updates left out,
+    `good` those made since the last one.
     """
 
     def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         self.value = INITIAL if enabled else 1.0
         self.skipped = 0
-        self._good = 0
+        self.good = 0
 
     def scale(self, loss: Tensor) -> Tensor:
         """The loss to differentiate."""
@@ -37,11 +38,11 @@ class LossScale:
         if not self.enabled:
             return
         if not overflowed:
-            self._good += 1
-            if self._good % GROWTH_INTERVAL == 0:
+            self.good += 1
+            if self.good % GROWTH_INTERVAL == 0:
                 self.value *= 2
             return
-        self._good = 0
+        self.good = 0
         self.skipped += 1
         self.value /= 2
         if self.value < SMALLEST:
@@ -49,8 +50,8 @@ class LossScale:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"value": self.value, "skipped": self.skipped, "good": self._good}
+        return {"value": self.value, "skipped": self.skipped, "good": self.good}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.value, self.skipped, self._good = state["value"], state["skipped"], state["good"]
+        self.value, self.skipped, self.good = state["value"], state["skipped"], state["good"]

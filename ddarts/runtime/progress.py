@@ -20,11 +20,19 @@ class Progress:
 
     Values may be functions. They are called only when something is shown (twice a second on a terminal, every
     `report_freq` steps and at the end elsewhere), so a value that lives on a GPU costs no wait in between.
-    `json_mode` asks for plain lines even on a terminal. `done` is where a continued run begins.
+    `json_mode` asks for plain lines even on a terminal. `done` is where a continued run begins. `shown` False counts
+    in silence.
     """
 
     def __init__(
-        self, total: int, description: str, json_mode: bool = False, *, report_freq: int = 50, done: int = 0
+        self,
+        total: int,
+        description: str,
+        json_mode: bool = False,
+        *,
+        report_freq: int = 50,
+        done: int = 0,
+        shown: bool = True,
     ) -> None:
         self.total = total
         self.description = description
@@ -34,9 +42,10 @@ class Progress:
         self._start_done = done
         self._values: dict[str, Value] = {}
         self._fresh = False  # whether the newest values are on display
+        self._silent = not shown
         self._bar: Any = None
         self._task: Any = None
-        if not json_mode and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        if shown and not json_mode and sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
             self._open_bar()
 
     def advance(self, steps: int = 1, *, description: str | None = None, **values: Value) -> None:
@@ -46,6 +55,8 @@ class Progress:
         self._fresh = False
         if description is not None:
             self.description = description
+        if self._silent:
+            return
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, description=self.description)
             if time.monotonic() - self._shown >= _REFRESH or self.done >= self.total:

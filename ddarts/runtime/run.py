@@ -14,8 +14,20 @@ import torch
 from ddarts.config.files import to_yaml
 from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DdartsError, DivergedError, UsageError
-from ddarts.runtime.rundir import CHECKPOINTS, claim, clear_done, find_checkpoint, find_run, new_run_dir
-from ddarts.runtime.runlog import RunLog
+from ddarts.runtime.progress import Progress
+from ddarts.runtime.ranks.group import Group, RankLostError, single
+from ddarts.runtime.rundir import (
+    CHECKPOINTS,
+    DONE,
+    REQUEUE,
+    claim,
+    clear_ends,
+    find_checkpoint,
+    find_run,
+    mark_end,
+    new_run_dir,
+)
+from ddarts.runtime.runlog import RankLog, RunLog
 from ddarts.runtime.signals import Requeue, StopRequest
 
 
@@ -25,13 +37,14 @@ class Run:
     Until `begin`, nothing of a run that is continued is changed: an engine restores and checks first.
     """
 
-    log: RunLog
+    log: RunLog | RankLog
     stop: StopRequest
 
     def __init__(
-        self, config: Any, run_dir: Path, restored: tuple[dict[Any, Any], int] | None, exits: ExitStack
+        self, config: Any, run_dir: Path, restored: tuple[dict[Any, Any], int] | None, exits: ExitStack, group: Group
     ) -> None:
         self.config = config
+        self.group = group
         self.run_dir = run_dir
         self.store = CheckpointStore(run_dir / CHECKPOINTS)
         self.restored = None if restored is None else restored[0]
@@ -40,22 +53,44 @@ class Run:
         self._exits = exits
 
     def begin(self) -> None:
-        """From here on the run writes: config.yaml, logs; DONE of an earlier end is taken away."""
-        clear_done(self.run_dir)
-        to_yaml(dataclasses.replace(self.config, resume=None), self.run_dir / "config.yaml")
+        """From here on the run writes: config.yaml, logs; DONE or REQUEUE of an earlier end is taken away."""
+        self.group.from_first(self._begin_folder)
         rows = None if self.restored is None else self.restored.get("rows")
-        self.log = self._exits.enter_context(RunLog(self.run_dir, resume_step=self._step, resume_rows=rows))
+        if self.group.is_first:
+            self.log = self._exits.enter_context(RunLog(self.run_dir, resume_step=self._step, resume_rows=rows))
+        else:
+            self.log = self._exits.enter_context(RankLog(self.run_dir, self.group.rank))
         self.stop = self._exits.enter_context(StopRequest())
+        self.group.wants_stop = lambda: self.stop.requested
+
+    def _begin_folder(self) -> str:
+        clear_ends(self.run_dir)
+        to_yaml(dataclasses.replace(self.config, resume=None), self.run_dir / "config.yaml")
+        return str(self.run_dir)
 
     def save(self, step: int, state: Mapping[str, Any]) -> None:
-        """Save a checkpoint, with the number of rows logged so far: a resume drops those that come after."""
-        self.store.save(step, {**state, "rows": self.log.rows})
+        """Save a checkpoint, with the number of rows logged so far: a resume drops those that come after. Collective:
+        the first rank writes, and where it cannot, all of them fail."""
+        self.group.from_first(lambda: str(self.store.save(step, {**state, "rows": self.log.rows})))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Leave DONE, the run's proof of success."""
+        if self.group.is_first:
+            mark_end(self.run_dir, DONE, result)
+
+    def progress(self, total: int, what: str, done: int) -> Progress:
+        """The progress of the run's steps, which the first rank shows."""
+        return Progress(total, what, report_freq=self.config.report_freq, done=done, shown=self.group.is_first)
 
     def stop_if_requested(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
-        """At a step's edge: when a signal asked to stop, save and raise Requeue."""
-        if self.stop.requested:
-            self.save(step, state())
-            raise Requeue(self.config.command, self.run_dir, self.stop.signal_name or "a signal", step)
+        """At a step's edge: when a signal asked any rank to stop, save and raise Requeue, on all of them."""
+        if not self.group.agreed_to_stop():
+            return
+        self.save(step, state())
+        why = Requeue(self.config.command, self.run_dir, self.stop.signal_name or "a signal to another rank", step)
+        if self.group.is_first:
+            mark_end(self.run_dir, REQUEUE, {"step": step, "message": str(why)})
+        raise why
 
     @contextmanager
     def naming_checkpoint(self) -> Iterator[None]:
@@ -69,31 +104,59 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Any, folder: str) -> Iterator[Run]:
+def open_run(config: Any, folder: str, group: Group | None = None) -> Iterator[Run]:
     """Open the run that `config` describes: a new `<out>/<folder>/<save>`, or the one that `config.resume` names.
 
-    The folder is claimed before any work; a new one that nothing was written to is removed again. Raises UsageError
-    where a new run would write over another or the run is in use, DdartsError where no checkpoint can be read.
+    The folder is claimed before any work; a new one that nothing was written to is removed again. Of several ranks the
+    first does that, and decides on the checkpoint. Raises UsageError where a new run would write over another or the
+    run is in use, DdartsError where no checkpoint can be read, RankLostError where another rank is gone.
     """
+    group = group or single()
     with ExitStack() as exits:
         if config.resume:
             run_dir = find_run(config.resume)
-            exits.enter_context(claim(run_dir))
-            restored = _load(run_dir, find_checkpoint(config.resume))
-            _check_kept(config, restored[0], run_dir)
+            restored = _restore(config, run_dir, group, exits)
         else:
-            run_dir = new_run_dir(config.out, folder, config.save)
-            exits.callback(_remove_unused, run_dir)
-            exits.enter_context(claim(run_dir))
+            run_dir = Path(group.from_first(lambda: str(_new(config, folder, exits))))
             restored = None
-        yield Run(config, run_dir, restored, exits)
+        try:
+            yield Run(config, run_dir, restored, exits, group)
+        except RuntimeError as error:
+            lost = group.lost(error)
+            if lost is None:
+                raise
+            again = f"ddarts {config.command} --resume {shlex.quote(str(run_dir))}"
+            raise RankLostError(f"{lost}; continue from the last checkpoint with: {again}") from error
+
+
+def _new(config: Any, folder: str, exits: ExitStack) -> Path:
+    run_dir = new_run_dir(config.out, folder, config.save)
+    exits.callback(_remove_unused, run_dir)
+    exits.enter_context(claim(run_dir))
+    return run_dir
+
+
+def _restore(config: Any, run_dir: Path, group: Group, exits: ExitStack) -> tuple[dict[Any, Any], int]:
+    """The state to go on from. Every rank reads it from the folder, the one that the first rank found good."""
+    which = find_checkpoint(config.resume)
+    found: list[tuple[dict[Any, Any], int]] = []
+
+    def choose() -> str:
+        exits.enter_context(claim(run_dir))
+        found.append(_load(run_dir, which))
+        _check_kept(config, found[0][0], run_dir)
+        return str(found[0][1])
+
+    step = int(group.from_first(choose))
+    return found[0] if found else CheckpointStore(run_dir / CHECKPOINTS).load(step if which == "latest" else which)
 
 
 # What a run may be continued with in another value; everything else would make another run of it.
 FREE = frozenset(
     (
         *("resume", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq"),
-        *("device", "backend", "supernet", "engine", "loader", "workers", "compile", "channels_last"),
+        *("engine", "ds_config", "rank_timeout", "check_ranks_every"),
+        *("device", "backend", "supernet", "loader", "workers", "compile", "channels_last"),
         *("data", "download", "init_from", "baselines", "op_threshold", "parse_method", "no_arch_metric"),
         *("model_path", "arch_lr_gamma", "gpus"),
     )

@@ -13,6 +13,7 @@ from ddarts.runtime.errors import DdartsError, UsageError
 
 CHECKPOINTS = "checkpoints"
 DONE = "DONE"
+REQUEUE = "REQUEUE"  # stopped on request after saving, and wants to be started again: return codes get lost
 LOCK = ".lock"
 
 
@@ -78,15 +79,16 @@ def find_checkpoint(path: str | os.PathLike[str]) -> str | Path:
     return resolved if resolved.parent.name == CHECKPOINTS and resolved.is_dir() else "latest"
 
 
-def mark_done(run_dir: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
-    """Write DONE (JSON): the run's proof of success. NaN and infinities become strings."""
+def mark_end(run_dir: str | os.PathLike[str], name: str, summary: Mapping[str, Any]) -> None:
+    """Write DONE, a run's proof of success, or REQUEUE (JSON). NaN and infinities become strings."""
     text = json.dumps(files.plain(dict(summary)), indent=2, allow_nan=False)
-    atomic_write_text(Path(run_dir) / DONE, text + "\n")
+    atomic_write_text(Path(run_dir) / name, text + "\n")
 
 
-def clear_done(run_dir: str | os.PathLike[str]) -> None:
-    """Remove DONE: the run goes on."""
-    (Path(run_dir) / DONE).unlink(missing_ok=True)
+def clear_ends(run_dir: str | os.PathLike[str]) -> None:
+    """Remove DONE and REQUEUE: the run goes on."""
+    for name in (DONE, REQUEUE):
+        (Path(run_dir) / name).unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -12,6 +12,48 @@ from ddarts.runtime.errors import DdartsError
 _log = logging.getLogger(__name__)
 
 
+class Messages:
+    """A file that gets every message of the `ddarts` loggers while it is open."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._handler = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            raise DdartsError(f"{path.parent}: the run's log cannot be opened ({error.strerror})") from error
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._logger = logging.getLogger("ddarts")
+        self._logger.addHandler(self._handler)
+        if self._logger.level == logging.NOTSET:
+            self._logger.setLevel(logging.INFO)
+
+    def close(self) -> None:
+        """Close the file; harmless when repeated."""
+        self._logger.removeHandler(self._handler)
+        self._handler.close()
+
+
+class RankLog:
+    """What a rank beside the first writes down: its messages, in log-rank1.txt and so on. Rows are the first's."""
+
+    rows = 0
+
+    def __init__(self, run_dir: str | os.PathLike[str], rank: int) -> None:
+        self._messages = Messages(Path(run_dir) / f"log-rank{rank}.txt")
+
+    def row(self, kind: str, step: int, epoch: int, **scalars: Any) -> None:
+        """Nothing: the first rank writes it."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._messages.close()
+
+    def __enter__(self) -> "RankLog":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+
 class RunLog:
     """The log of one run, written by one process; a context manager.
 
@@ -39,14 +81,9 @@ class RunLog:
             if resume_step is not None and path.exists():
                 self.rows = _drop_after(path, resume_step, resume_rows)
             self._rows = open(path, "a", encoding="utf-8")  # noqa: SIM115 (held open for the run)
-            self._handler = logging.FileHandler(self.run_dir / "log.txt", encoding="utf-8")
         except OSError as error:
             raise DdartsError(f"{self.run_dir}: the run's log cannot be opened ({error.strerror})") from error
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        self._logger = logging.getLogger("ddarts")
-        self._logger.addHandler(self._handler)
-        if self._logger.level == logging.NOTSET:
-            self._logger.setLevel(logging.INFO)
+        self._messages = Messages(self.run_dir / "log.txt")
 
     def row(self, kind: str, step: int, epoch: int, **scalars: Any) -> None:
         """Append one row and flush it. Values: numbers, strings, bools, None, and nested lists, arrays or tensors.
@@ -72,8 +109,7 @@ class RunLog:
             self._writer.close()
             self._writer = None
         self._tensorboard = False
-        self._logger.removeHandler(self._handler)
-        self._handler.close()
+        self._messages.close()
 
     def __enter__(self) -> "RunLog":
         return self

@@ -10,8 +10,11 @@ from ddarts.data.augment import Augmentation, training_augmentation
 from ddarts.data.datasets import asked_for
 from ddarts.data.halves import halves
 from ddarts.data.loader import Loader, make_loader
-from ddarts.runtime.device import autocast, memory_format, pick_device, resolve_precision
+from ddarts.runtime.device import autocast, memory_format, resolve_precision
 from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.ranks.group import Group, single
+from ddarts.runtime.ranks.launch import make_engine
+from ddarts.runtime.ranks.saving import own_generators
 from ddarts.runtime.seeds import seed_all
 from ddarts.search.iteration import Iteration
 from ddarts.search.layout import Layout, layout_of
@@ -50,8 +53,12 @@ class Searcher:
     autocast: partial
 
 
-def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_format) -> SearchData:
-    """Read the training images and split them; the test images are never looked at."""
+def build_data(
+    config: SearchConfig, device: torch.device, layout: torch.memory_format, group: Group | None = None
+) -> SearchData:
+    """Read the training images and split them; the test images are never looked at. Of several ranks each has a share
+    of every batch, and as many batches as the others."""
+    group = group or single(device)
     images = asked_for(config, "train")
     first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
     augmentation = training_augmentation(config, images.spec)
@@ -62,8 +69,12 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
         device=device,
         channels_last=layout == torch.channels_last,
         workers=config.workers,
+        rank=group.rank,
+        world_size=group.size,
     )
-    shuffled = partial(batches, augmentation=augmentation, shuffle=True, drop_last=images.spec.photographs)
+    shuffled = partial(
+        batches, augmentation=augmentation, shuffle=True, drop_last=group.size > 1 or images.spec.photographs
+    )
     return SearchData(
         train=shuffled(first, seed=config.seed * 2 + TRAIN),
         valid=shuffled(second, seed=config.seed * 2 + VALID),
@@ -72,9 +83,16 @@ def build_data(config: SearchConfig, device: torch.device, layout: torch.memory_
     )
 
 
-def build_searcher(config: SearchConfig, num_classes: int, device: torch.device, precision: str = "fp32") -> Searcher:
+def build_searcher(
+    config: SearchConfig,
+    num_classes: int,
+    device: torch.device,
+    precision: str = "fp32",
+    group: Group | None = None,
+) -> Searcher:
     """The search network with its α and optimizers, initialised from the configuration's seed."""
     layout = layout_of(config)
+    group = group or single(device)
     seed_all(config.seed)
     network = SearchNetwork(
         layout.space,
@@ -95,29 +113,32 @@ def build_searcher(config: SearchConfig, num_classes: int, device: torch.device,
         alphas.logits.copy_(layout.start())
     alphas.to(device)
     cast = partial(autocast, precision, device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+    )
     iteration = Iteration(
         network,
         alphas,
         torch.optim.Adam(
             [alphas.logits], config.arch_learning_rate, betas=ADAM_BETAS, weight_decay=config.arch_weight_decay
         ),
-        torch.optim.SGD(
-            network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        ),
+        make_engine(config, network, optimizer, group, cast, LossScale(enabled=precision == "fp16")),
         RECIPES[config.recipe](alphas.sets, LossWeights(config.aux_loss_weight, config.abl_loss_weight)),
         seed=config.seed,
         zero_one=config.sep_loss,
         ablation=config.cell_loss == "ablation_loss",
-        grad_clip=config.grad_clip,
+        parts=config.accumulate,
         autocast=cast,
-        scale=LossScale(enabled=precision == "fp16"),
+        group=group,
     )
+    own_generators(group)
     return Searcher(layout, network, alphas, iteration, device, cast)
 
 
-def build(config: SearchConfig) -> tuple[SearchData, Searcher]:
-    """Data and searcher on the configured device."""
-    device = pick_device(config.device)
+def build(config: SearchConfig, group: Group) -> tuple[SearchData, Searcher]:
+    """Data and searcher of this rank, on its device."""
+    device = group.device
     precision = resolve_precision(config.precision, config.amp, device.type)
-    data = build_data(config, device, memory_format(precision, device))
-    return data, build_searcher(config, data.num_classes, device, precision)
+    with group.first_goes_first():
+        data = build_data(config, device, memory_format(precision, device), group)
+    return data, build_searcher(config, data.num_classes, device, precision, group)

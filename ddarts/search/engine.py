@@ -14,8 +14,9 @@ from ddarts.ops import use_backend
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
-from ddarts.runtime.progress import Progress
-from ddarts.runtime.rng import rng_state, set_rng_state
+from ddarts.runtime.ranks.launch import open_ranks
+from ddarts.runtime.ranks.saving import batch_at, load_own_state, network_state, own_state, position
+from ddarts.runtime.ranks.statistics import Statistics
 from ddarts.runtime.run import Run, check_fits, kept_options, open_run
 from ddarts.runtime.schedule import set_learning_rate
 from ddarts.search import reach, results
@@ -39,8 +40,8 @@ def search(config: SearchConfig) -> dict[str, Any]:
     """
     config = validate(config)
     layout_of(config)  # a baseline that is not there or does not fit is refused before any work
-    with use_backend(config.backend), open_run(config, "search") as run:
-        data, searcher = build(config)
+    with use_backend(config.backend), open_ranks(config) as group, open_run(config, "search", group) as run:
+        data, searcher = build(config, group)
         return Engine(config, data, searcher, run).search()
 
 
@@ -55,13 +56,17 @@ class Engine:
         baseline = None if config.no_arch_metric else searcher.layout.baseline
         self.departure = Departure(self.rule, baseline, self.schedule.pretraining + FIRST_EPOCH)
         self.epoch = self.batch = self.step = 0
+        self.taken = 0  # batches of the validation half that α have seen
+        self.whole = config.batch_size * run.group.size
         self.per_epoch = data.train.batches_per_epoch
-        whole = self.schedule.epochs * self.per_epoch
-        self.total = min(whole, config.max_steps or whole)
+        self.group = run.group
+        self.statistics = Statistics(searcher.network, self.group)
         self.means = RunningMeans()
         self.measured: dict[str, Any] | None = None  # what the last full epoch ended with
         if run.restored is not None:
             self._restore(run.restored)
+        total = self.step - self.batch + (self.schedule.epochs - self.epoch) * self.per_epoch
+        self.total = min(total, config.max_steps or total)
 
     def search(self) -> dict[str, Any]:
         """All remaining epochs, then the results."""
@@ -69,8 +74,8 @@ class Engine:
         self._warn_of_reach()
         if self.run.restored is None:
             self._save()
-        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.step, self.per_epoch)
-        with Progress(self.total, "search", report_freq=self.config.report_freq, done=self.step) as self.progress:
+        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.taken)
+        with self.run.progress(self.total, "search", self.step) as self.progress:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
             while self.step < self.total and not self.departure.settled:
                 self._run_epoch(phase_of(self.epoch))
@@ -99,8 +104,10 @@ class Engine:
             self._count(phase, architecture, weights, len(batch[1]))
             self.batch += 1
             self.step += 1
+            self.taken += phase.validates
             self.run.clock.lap()
             self._report()
+            self._check_ranks()
             self.run.stop_if_requested(self.step, self.state)
             every = self.config.checkpoint_every
             if every and self.step % every == 0:
@@ -110,7 +117,7 @@ class Engine:
         self.run.clock.stop(self.searcher.device)
 
     def _set_learning_rates(self) -> None:
-        set_learning_rate(self.iteration.weight_optimizer, self.schedule.weight_rate(self.epoch))
+        set_learning_rate(self.iteration.weights.optimizer, self.schedule.weight_rate(self.epoch))
         set_learning_rate(self.iteration.alpha_optimizer, self.schedule.alpha_rate(self.epoch))
 
     def _count(self, phase: Phase, architecture: ArchitectureReport | None, weights: WeightReport, images: int) -> None:
@@ -125,6 +132,11 @@ class Engine:
         if found is not None:
             self.means.add(marginal=found.marginal, ablation_loss=found.ablation_loss, ablation_floor=found.floor_acts)
 
+    def _check_ranks(self) -> None:
+        every = self.config.check_ranks_every
+        if every and self.step % every == 0:
+            self.group.check_same(f"α after step {self.step}", self.searcher.alphas.logits)
+
     def _report(self) -> None:
         loss, accuracy = (lambda: self.means.mean("train_loss")), (lambda: self.means.mean("train_acc"))
         self.progress.advance(
@@ -135,7 +147,7 @@ class Engine:
 
     def _rates(self) -> dict[str, float]:
         return {
-            "learning_rate": self.iteration.weight_optimizer.param_groups[0]["lr"],
+            "learning_rate": self.iteration.weights.optimizer.param_groups[0]["lr"],
             "arch_learning_rate": self.iteration.alpha_optimizer.param_groups[0]["lr"],
         }
 
@@ -165,7 +177,11 @@ class Engine:
         whole, discretised = self.accuracy(), self.discretised_accuracy()
         row = {
             **self.means.all(),
-            **({"skipped_updates": self.iteration.scale.skipped} if self.iteration.scale.enabled else {}),
+            **(
+                {"skipped_updates": self.iteration.weights.scale.skipped}
+                if self.iteration.weights.scale.enabled
+                else {}
+            ),
             "valid_acc": whole.top1,
             "valid_eval_loss": whole.loss,
             "discretised_acc": discretised.top1,
@@ -175,14 +191,16 @@ class Engine:
         }
         self.run.log.row(kind, self.step, self.epoch, **row)
         self.run.log.row("alphas", self.step, self.epoch, alphas=np.round(mixing, 4))
-        results.write_alphas(self.run.run_dir, self.searcher)
+        if self.group.is_first:
+            results.write_alphas(self.run.run_dir, self.searcher)
         return row
 
     def accuracy(self) -> EvalResult:
         """Accuracy on the validation half with evaluation transforms, α and BN statistics as they are."""
         weights = self.searcher.alphas.per_position(self.searcher.alphas.mixing())
         self.searcher.network.eval()
-        found = self._evaluate(weights, None)
+        with self.statistics.reduced():
+            found = self._evaluate(weights, None)
         self.searcher.network.train()
         return found
 
@@ -204,7 +222,7 @@ class Engine:
                 return self.searcher.network(images, weights.detach(), keep)
 
         with steady_weights(self.searcher.network):
-            return evaluate(model, self.data.check.epoch(0))
+            return evaluate(model, self.data.check.epoch(0), group=self.group)
 
     def _finish(self) -> dict[str, Any]:
         found = self.measured
@@ -217,18 +235,20 @@ class Engine:
         """All that a resumed run needs to end in the same bits. Data and ablation draws follow from the cursor."""
         return {
             "options": kept_options(self.config),
-            "cursor": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
-            "network": self.searcher.network.state_dict(),
+            "step": self.step,
+            "training": position(self.epoch, self.batch, self.whole),
+            "validation": position(*divmod(self.taken, self.data.valid.batches_per_epoch), self.whole),
+            "network": network_state(self.searcher.network, self.statistics),
             "alphas": self.searcher.alphas.state_dict(),
-            "weight_optimizer": self.iteration.weight_optimizer.state_dict(),
+            "weight_optimizer": self.iteration.weights.state_dict(),
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
-            "scale": self.iteration.scale.state_dict(),
+            "scale": self.iteration.weights.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
             "baseline": _as_dict(self.searcher.layout.baseline),
             "distances": list(self.departure.distances),
             "means": self.means.state(),
             "measured": self.measured,
-            "rng": rng_state(),
+            **own_state(self.group, self.statistics),
         }
 
     def _save(self) -> None:
@@ -244,14 +264,17 @@ class Engine:
                 "put the file back, or start a new run"
             )
         self.departure.distances = list(state.get("distances", ()))
-        self.iteration.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.iteration.weights.load_state_dict(state["weight_optimizer"])
         self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
-        self.iteration.scale.load_state_dict(state["scale"])
+        self.iteration.weights.scale.load_state_dict(state["scale"])
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
         self.means.load(state["means"], self.searcher.device)
         self.measured = state["measured"]
-        self.epoch, self.batch, self.step = (state["cursor"][name] for name in ("epoch", "batch", "step"))
-        set_rng_state(state["rng"])
+        self.step, self.epoch = state["step"], state["training"]["epoch"]
+        self.batch = batch_at(state["training"], self.whole, self.per_epoch)
+        per_epoch = self.data.valid.batches_per_epoch
+        self.taken = state["validation"]["epoch"] * per_epoch + batch_at(state["validation"], self.whole, per_epoch)
+        load_own_state(state, self.group, self.statistics)
 
 
 def _as_dict(baseline: Genotype | None) -> dict[str, Any] | None:

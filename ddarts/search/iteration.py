@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ddarts.runtime.errors import DivergedError
-from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.parts import Batch, split, totals, weighted
+from ddarts.runtime.ranks.engines import WeightEngine
+from ddarts.runtime.ranks.group import Group, single
 from ddarts.search.ablation import ablated_losses, draws
 from ddarts.search.losses import Contributions, contributions, zero_one_loss
 from ddarts.search.recipes import Recipe
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.network import SearchNetwork, States, frozen_statistics, steady_weights
-
-Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ class WeightReport:
 class Iteration:
     """Steps of α and weights of one search network.
 
-    alpha_optimizer holds the stacked logits, weight_optimizer the network's weights; whoever owns the schedule sets
-    their learning rates. `ablation` False leaves out L_AB and the ablation passes.
+    alpha_optimizer holds the stacked logits, `weights` steps the network's weights; whoever owns the schedule sets
+    their learning rates. `ablation` False leaves out L_AB and the ablation passes. `parts`: batches are worked off in
+    so many parts whose gradients are added. On several ranks every rank has batches of its own and the same α.
     """
 
     def __init__(
@@ -57,50 +58,39 @@ class Iteration:
         network: SearchNetwork,
         alphas: Alphas,
         alpha_optimizer: torch.optim.Optimizer,
-        weight_optimizer: torch.optim.Optimizer,
+        weights: WeightEngine,
         recipe: Recipe,
         *,
         seed: int,
         zero_one: str = "l2",
         ablation: bool = True,
-        grad_clip: float = 5.0,
+        parts: int = 1,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
-        scale: LossScale | None = None,
+        group: Group | None = None,
     ) -> None:
         self.network = network
         self.alphas = alphas
         self.alpha_optimizer = alpha_optimizer
-        self.weight_optimizer = weight_optimizer
+        self.weights = weights
         self.recipe = recipe
         self.seed = seed
         self.zero_one = zero_one
         self.ablation = ablation
-        self.grad_clip = grad_clip
+        self.parts = parts
         self.autocast = autocast
-        self.scale = scale or LossScale(enabled=False)
+        self.group = group or single()
         self.parameters = list(network.parameters())
         self._before: dict | None = None  # α as before the architecture step, while the weight step may take it back
         self._overflowed = False
 
     def architecture_step(self, batch: Batch, step: int) -> ArchitectureReport:
         """Step every α once on a validation batch; `step` numbers the ablation draws."""
-        moves = self.recipe.architecture_moves_statistics
-        with nullcontext() if moves else frozen_statistics(self.network):
-            mixing = self.alphas.mixing()
-            weights = self.alphas.per_position(mixing)
-            if moves:  # as published: the contributions come first, every pass from the stem
-                found = self._contributions(batch, mixing, weights, step, states=None)
-                ce, _ = self._loss(batch, weights)
-            else:
-                states: list[States] | None = [] if self.ablation else None
-                ce, _ = self._loss(batch, weights, record=states)
-                found = self._contributions(batch, mixing, weights, step, states, ce)
-        wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
-        ce_gradient, *weight_gradients = self._gradients(ce, wanted)
+        seen = [self._examine(part, share, step) for share, part in split(batch, self.parts)]
+        ce, losses, ce_gradient, *weight_gradients = totals(seen)
+        ce, losses, ce_gradient = self.group.step_mean(ce, losses, ce_gradient)
         self._keep_alphas()
         self.recipe.keep_validation_gradients(weight_gradients)
-        zero_one = self._step_alphas(ce, ce_gradient, found, step)
-        return ArchitectureReport(ce.detach(), zero_one, found)
+        return self._step_alphas(ce, losses, ce_gradient, step)
 
     def pretraining_step(self, batch: Batch, step: int) -> WeightReport:
         """Step the weights alone. (The official recipe's buffers of α gather the gradients of every such batch.)"""
@@ -109,48 +99,77 @@ class Iteration:
 
     def weight_step(self, batch: Batch, step: int) -> WeightReport:
         """Step the weights once on a training batch (after `architecture_step`, if there is one)."""
-        weights = self.alphas.per_position(self.alphas.mixing())
-        if not self.recipe.needs_training_gradient:
-            weights = weights.detach()
-        ce, logits = self._loss(batch, weights)
-        gradients: Sequence[Tensor]
-        if self.recipe.needs_training_gradient:
-            alpha_gradient, *gradients = self._gradients(ce, [self.alphas.logits, *self.parameters])
+        others = [self.alphas.logits] if self.recipe.needs_training_gradient else []
+        seen, added, parts = [], self.recipe.left_for_weights(), split(batch, self.parts)
+        for share, part in parts:
+            weights = self.alphas.per_position(self.alphas.mixing())
+            ce, logits = self._loss(part, weights if others else weights.detach())
+            gradients = self.weights.backward(weighted(ce, share), others, added, last=part is parts[-1][1])
+            seen.append([weighted(ce.detach(), share), _correct(logits, part[1]), *gradients])
+            added = ()
+        norm, (ce, correct, *alpha_gradient) = self.weights.reduce(*totals(seen))
+        if others:
             overall = self._zero_one_gradient() / self.alphas.sets  # L_01 of all α is the mean over the cells
-            self.recipe.keep_training_gradient(alpha_gradient + self.recipe.weights.zero_one * overall)
-        else:
-            gradients = self._gradients(ce, self.parameters)
-        norm = self._step_weights(ce, self.recipe.weight_gradients(gradients), step)
-        return WeightReport(ce.detach(), _correct(logits, batch[1]), norm)
+            self.recipe.keep_training_gradient(alpha_gradient[0] + self.recipe.weights.zero_one * overall)
+        self._step_weights(ce, norm, step)
+        return WeightReport(ce, correct, norm)
 
     def joint_step(self, batch: Batch, step: int) -> tuple[ArchitectureReport, WeightReport]:
         """`--single_level`: one batch and one backward pass for α and weights together."""
-        mixing = self.alphas.mixing()
-        weights = self.alphas.per_position(mixing)
-        states: list[States] | None = [] if self.ablation else None
-        ce, logits = self._loss(batch, weights, record=states)
-        with frozen_statistics(self.network):
-            found = self._contributions(batch, mixing, weights, step, states, ce)
-        ce_gradient, *gradients = self._gradients(ce, [self.alphas.logits, *self.parameters])
+        seen, parts = [], split(batch, self.parts)
+        for share, part in parts:
+            mixing = self.alphas.mixing()
+            weights = self.alphas.per_position(mixing)
+            states: list[States] | None = [] if self.ablation else None
+            ce, logits = self._loss(part, weights, record=states)
+            with frozen_statistics(self.network):
+                losses = self._losses(part, mixing, weights, step, states, ce)
+            gradients = self.weights.backward(weighted(ce, share), [self.alphas.logits], last=part is parts[-1][1])
+            values = weighted(ce.detach(), share), _correct(logits, part[1]), weighted(losses, share), *gradients
+            seen.append(values)
+        norm, (ce, correct, losses, ce_gradient) = self.weights.reduce(*totals(seen))
         self._keep_alphas()
-        zero_one = self._step_alphas(ce, ce_gradient, found, step)
-        norm = self._step_weights(ce, gradients, step)
-        return (
-            ArchitectureReport(ce.detach(), zero_one, found),
-            WeightReport(ce.detach(), _correct(logits, batch[1]), norm),
-        )
+        architecture = self._step_alphas(ce, losses, ce_gradient, step)
+        self._step_weights(ce, norm, step)
+        return architecture, WeightReport(ce, correct, norm)
+
+    def _examine(self, batch: Batch, share: float, step: int) -> list[Tensor]:
+        """What a part of a validation batch says, times its share: L_CE, the losses that marginal contributions are
+        made of [1 + S], and the gradients of L_CE for α [S, E, K] and, where the recipe wants them, for the weights."""
+        moves = self.recipe.architecture_moves_statistics
+        with nullcontext() if moves else frozen_statistics(self.network):
+            mixing = self.alphas.mixing()
+            weights = self.alphas.per_position(mixing)
+            if moves:  # as published: the contributions come first, every pass from the stem
+                losses = self._losses(batch, mixing, weights, step, states=None)
+                ce = self._plain_loss(batch, weights)
+            else:
+                states: list[States] | None = [] if self.ablation else None
+                ce = self._plain_loss(batch, weights, states)
+                losses = self._losses(batch, mixing, weights, step, states, ce)
+        wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
+        loss, scale = weighted(ce, share), self.weights.scale
+        gradients = scale.unscale(torch.autograd.grad(scale.scale(loss), wanted))
+        return [loss.detach(), weighted(losses, share), *gradients]
 
     def _loss(self, batch: Batch, weights: Tensor, record: list[States] | None = None) -> tuple[Tensor, Tensor]:
-        """Cross entropy (float32 or wider) and logits of the whole network."""
+        """Cross entropy (float32 or wider) and logits of the whole network, for a step of the weights."""
         images, labels = batch
-        with self.autocast():
-            logits = self.network.resume(self.network.start(images), weights, 0, record=record)
+        logits = self.weights.forward(images, weights, record=record)
         return _cross_entropy(logits, labels), logits.detach()
 
-    def _contributions(self, batch, mixing, weights, step, states, ce=None) -> Contributions | None:
-        """Marginal contributions of all cells; from `states` when the passes may start at the ablated cell."""
+    def _plain_loss(self, batch: Batch, weights: Tensor, record: list[States] | None = None) -> Tensor:
+        """Cross entropy of the whole network, for a step of α alone."""
+        images, labels = batch
+        with self.autocast():
+            logits = self.network(images, weights, record=record)
+        return _cross_entropy(logits, labels)
+
+    def _losses(self, batch, mixing, weights, step, states, ce=None) -> Tensor:
+        """The losses of the whole network and with each cell ablated [1 + S]; from `states` when the passes may start
+        at the ablated cell. [0] without ablations."""
         if not self.ablation:
-            return None
+            return mixing.new_zeros(0)
         images, labels = batch
 
         def losses_of(first: Sequence[int], mixed: Tensor) -> Tensor:
@@ -166,59 +185,50 @@ class Iteration:
         replacement = draws(self.seed, step, mixing)
         ablated = [self.recipe.ablated(self.alphas.positions(cell)) for cell in range(self.alphas.sets)]
         with steady_weights(self.network):
-            return contributions(ce, ablated_losses(losses_of, weights.detach(), replacement, ablated))
-
-    def _gradients(self, loss: Tensor, wanted: Sequence[Tensor]) -> Sequence[Tensor]:
-        """True gradients of `loss`."""
-        return self.scale.unscale(torch.autograd.grad(self.scale.scale(loss), wanted))
+            found = ablated_losses(losses_of, weights.detach(), replacement, ablated)
+        return torch.cat([ce.detach()[None], found])
 
     def _zero_one_gradient(self) -> Tensor:
         """Gradient [S, E, K] of the summed L_01 of all cells."""
         loss = zero_one_loss(self.alphas.mixing(), self.zero_one)
         return torch.autograd.grad(loss.sum(), self.alphas.logits)[0]
 
-    def _step_alphas(self, ce: Tensor, ce_gradient: Tensor, found: Contributions | None, step: int) -> Tensor:
-        """Step α; returns L_01 per cell [S] as it was before the step."""
+    def _step_alphas(self, ce: Tensor, losses: Tensor, ce_gradient: Tensor, step: int) -> ArchitectureReport:
+        """Step α; L_01 is reported as it was before the step."""
+        found = contributions(losses[0], losses[1:]) if self.ablation else None
         zero_one = zero_one_loss(self.alphas.mixing().detach(), self.zero_one)
         gradient = self.recipe.alpha_gradient(ce_gradient, self._zero_one_gradient(), found)
         norm = torch.nn.utils.get_total_norm([gradient])
-        self._overflowed = not self._sound(ce, norm, f"the loss of step {step} or its gradient for α")
+        self._overflowed = not self._sound(ce, norm, f"the loss of step {step}{{}} or its gradient for α")
         if not self._overflowed:
-            self._apply(self.alpha_optimizer, [self.alphas.logits], [gradient])
-        return zero_one
+            self.alphas.logits.grad = gradient.detach()
+            self.alpha_optimizer.step()
+            self.alpha_optimizer.zero_grad(set_to_none=True)
+        return ArchitectureReport(ce, zero_one, found)
 
-    def _step_weights(self, ce: Tensor, gradients: Sequence[Tensor], step: int) -> Tensor:
-        """Clip and step the weights; under a loss scale, or take α back too. Returns the norm before clipping."""
-        norm = torch.nn.utils.get_total_norm(gradients)
-        sound = self._sound(ce, norm, f"the training loss of step {step} or its gradient")
+    def _step_weights(self, ce: Tensor, norm: Tensor, step: int) -> None:
+        """Step the weights; under a loss scale, or take α back too."""
+        sound = self._sound(ce, norm, f"the training loss of step {step}{{}} or its gradient")
         overflowed = self._overflowed or not sound
         if overflowed:
             self._restore_alphas()
+            self.weights.skip()
         else:
-            self._apply(self.weight_optimizer, self.parameters, gradients, norm)
+            self.weights.step(norm)
         self._overflowed, self._before = False, None
-        self.scale.update(overflowed)
-        return norm
-
-    def _apply(self, optimizer, parameters, gradients, norm: Tensor | None = None) -> None:
-        """One optimizer step from `gradients`, clipped where their `norm` is given."""
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.grad = gradient.detach()
-        if norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        self.weights.scale.update(overflowed)
 
     def _sound(self, loss: Tensor, norm: Tensor, what: str) -> bool:
         """Whether loss and gradient are finite; DivergedError if not, unless a loss scale takes care of it."""
         sound = bool(torch.isfinite(loss) & torch.isfinite(norm))
-        if not sound and not self.scale.enabled:
-            raise DivergedError(f"{what} is not finite (loss {loss.item():g}); nothing was updated from it")
+        if not sound and not self.weights.scale.enabled:
+            where = what.format(self.group.at_fault())
+            raise DivergedError(f"{where} is not finite (loss {loss.item():g}); nothing was updated from it")
         return sound
 
     def _keep_alphas(self) -> None:
         """Under a loss scale: remember α, Adam's moments and the recipe's buffers."""
-        if self.scale.enabled:
+        if self.weights.scale.enabled:
             self._before = copy.deepcopy(
                 {
                     "logits": self.alphas.logits.detach(),

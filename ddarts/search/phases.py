@@ -8,8 +8,9 @@ from typing import Protocol
 
 from ddarts.config.search import SearchConfig
 from ddarts.data.loader import Loader
+from ddarts.runtime.parts import Batch
 from ddarts.runtime.schedule import cosine
-from ddarts.search.iteration import ArchitectureReport, Batch, Iteration, WeightReport
+from ddarts.search.iteration import ArchitectureReport, Iteration, WeightReport
 
 Reports = tuple[ArchitectureReport | None, WeightReport]
 
@@ -97,12 +98,9 @@ class Schedule:
         return [(max(0, min(per_epoch, total - e * per_epoch)), self.alpha_share(e)) for e in epochs]
 
 
-def phases(
-    schedule: Schedule, iteration: Iteration, valid: Loader, step: int, per_epoch: int
-) -> Callable[[int], Phase]:
-    """A function from epochs to phases, for a run that goes on from `step`."""
+def phases(schedule: Schedule, iteration: Iteration, valid: Loader, taken: int) -> Callable[[int], Phase]:
+    """A function from epochs to phases, for a run whose α have seen `taken` batches of the validation half."""
     pretraining = Pretraining(iteration)
-    taken = max(0, step - schedule.pretraining * per_epoch)  # batches that α have seen
     search: Phase = (
         SingleLevel(iteration) if schedule.config.single_level else Bilevel(iteration, endless(valid, taken))
     )

@@ -48,9 +48,9 @@ class PaperRecipe:
     def keep_validation_gradients(self, gradients: Sequence[Tensor]) -> None:
         """The architecture step leaves nothing for the weights."""
 
-    def weight_gradients(self, training: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Gradients that the weights descend on."""
-        return training
+    def left_for_weights(self) -> Sequence[Tensor]:
+        """Gradients that the weights descend on beside those of the training batch."""
+        return ()
 
     def state(self) -> dict:
         """What must survive a resume."""
@@ -100,10 +100,10 @@ class OfficialRecipe:
         """Gradients of the weights that the architecture step leaves, once per distinct cell."""
         self._validation = [self.sets * gradient for gradient in gradients]
 
-    def weight_gradients(self, training: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Gradients that the weights descend on: those of the training batch and what the architecture step left."""
+    def left_for_weights(self) -> Sequence[Tensor]:
+        """What the architecture step left in the weights' buffers; taken once."""
         left, self._validation = self._validation, ()
-        return [a + b for a, b in zip(training, left, strict=True)] if left else training
+        return left
 
     def state(self) -> dict:
         """What must survive a resume (between iterations nothing of the weights' buffers is pending)."""

@@ -15,7 +15,6 @@ from ddarts.genotype.files import write
 from ddarts.genotype.liveness import dead_cells_remark
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.run import Run, data_options, shown_path
-from ddarts.runtime.rundir import mark_done
 from ddarts.search.build import Searcher
 from ddarts.search.discretise import ParseRule, mixing_of
 
@@ -36,35 +35,32 @@ def write_alphas(run_dir: Path, searcher: Searcher) -> None:
     )
 
 
-def write_genotypes(run_dir: Path, rule: ParseRule, mixing: Tensor) -> tuple[Genotype | None, list[str]]:
-    """genotype.json, and beside it what the two methods give that the published search saves.
-
-    A file is absent where no network can be built of what its method keeps. Returns what is in genotype.json, or None
-    with the problems of its cells.
-    """
+def write_genotypes(run_dir: Path, rule: ParseRule, mixing: Tensor) -> None:
+    """genotype.json, and beside it what the two methods give that the published search saves. A file is absent where
+    no network can be built of what its method keeps."""
     rules = {f"genotype_{method}": replace(rule, method=method) for method in ALWAYS_SAVED}
     for stem, each in rules.items():
         _write_genotype(run_dir, stem, f"{run_dir.name}_{each.method}", each, mixing)
-    return _write_genotype(run_dir, "genotype", run_dir.name, rule, mixing)
+    _write_genotype(run_dir, "genotype", run_dir.name, rule, mixing)
 
 
-def _write_genotype(
-    run_dir: Path, stem: str, name: str, rule: ParseRule, mixing: Tensor
-) -> tuple[Genotype | None, list[str]]:
+def _write_genotype(run_dir: Path, stem: str, name: str, rule: ParseRule, mixing: Tensor) -> None:
     path = run_dir / f"{stem}.json"
-    genotype, problems = rule.genotype(mixing, name)
-    if problems:
+    genotype, _ = rule.genotype(mixing, name)
+    if genotype is None:
         path.unlink(missing_ok=True)  # of an earlier stop of this run
-        return None, problems
-    write(genotype, path, overwrite=True)
-    return genotype, []
+    else:
+        write(genotype, path, overwrite=True)
 
 
 def finish(
     run: Run, config: SearchConfig, searcher: Searcher, rule: ParseRule, found: dict[str, Any], epochs: int
 ) -> dict[str, Any]:
     """Write the genotype, say what was found and what to run next; returns the command's result."""
-    genotype, problems = write_genotypes(run.run_dir, rule, mixing_of(searcher.alphas))
+    mixing = mixing_of(searcher.alphas)
+    genotype, problems = rule.genotype(mixing, run.run_dir.name)
+    if run.group.is_first:
+        write_genotypes(run.run_dir, rule, mixing)
     result = {
         "run_dir": str(run.run_dir),
         "genotype": None if genotype is None else str(run.run_dir / "genotype.json"),
@@ -79,7 +75,7 @@ def finish(
     remark = None if genotype is None else dead_cells_remark(genotype)
     if remark:
         _log.warning(remark)
-    mark_done(run.run_dir, result)
+    run.finish(result)
     return result
 
 

@@ -73,9 +73,17 @@ class SearchNetwork(nn.Module):
         """All batch normalisations."""
         return _norms(self)
 
-    def forward(self, images: Tensor, weights: Tensor, keep: Sequence | None = None) -> Tensor:
-        """Logits [N, classes]; keep [L][E][K] leaves out operations altogether (the discretised network)."""
-        return self.resume(self.start(images), weights, 0, keep=keep)
+    def forward(
+        self,
+        images: Tensor,
+        weights: Tensor,
+        keep: Sequence | None = None,
+        *,
+        record: list[States] | None = None,
+    ) -> Tensor:
+        """Logits [N, classes]; keep [L][E][K] leaves out operations altogether (the discretised network). `record` as
+        in `resume`."""
+        return self.resume(self.start(images), weights, 0, keep=keep, record=record)
 
     def start(self, images: Tensor) -> States:
         """The two input states of cell 0."""

@@ -5,6 +5,7 @@ the epoch so far, lr, drop_path. `test`, after every epoch: top1, top5, loss (pl
 """
 
 import logging
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -17,8 +18,9 @@ from ddarts.ops import use_backend
 from ddarts.runtime.device import resolve_precision
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
-from ddarts.runtime.progress import Progress
-from ddarts.runtime.rng import rng_state, set_rng_state
+from ddarts.runtime.ranks.launch import open_ranks
+from ddarts.runtime.ranks.saving import batch_at, load_own_state, network_state, own_state, position
+from ddarts.runtime.ranks.statistics import Statistics
 from ddarts.runtime.run import Run, check_fits, kept_options, open_run
 from ddarts.runtime.schedule import cosine, set_learning_rate
 from ddarts.train import results
@@ -38,8 +40,8 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Requeue (exit code 75) where a signal stopped the run after saving.
     """
     config = validate(config)
-    with use_backend(config.backend), open_run(config, "eval") as run:
-        data, trainer = build(config)
+    with use_backend(config.backend), open_ranks(config) as group, open_run(config, "eval", group) as run:
+        data, trainer = build(config, group)
         return Engine(config, data, trainer, run).train()
 
 
@@ -54,20 +56,27 @@ class Engine:
         self.last: float | None = None  # what the last full epoch ended with
         self.means = RunningMeans()
         self.per_epoch = data.train.batches_per_epoch
-        self.total = min(config.epochs * self.per_epoch, config.max_steps or config.epochs * self.per_epoch)
+        self.whole = config.batch_size * run.group.size
+        self.group = run.group
+        self.statistics = Statistics(self.model, self.group)
+        averages = [] if trainer.average is None else [Statistics(trainer.average.module, self.group)]
+        self.all_statistics = [self.statistics, *averages]
         precision = resolve_precision(config.precision, config.amp, trainer.device.type)
         needed = estimate(trainer.cost.activations, trainer.cost.params, config.batch_size, precision)
         self.in_memory = lambda: explained(config.batch_size, self.model.init_channels, needed)
         if run.restored is not None:
             self._restore(run.restored)
+        total = self.step - self.batch + (config.epochs - self.epoch) * self.per_epoch
+        self.total = min(total, config.max_steps or total)
 
     def train(self) -> dict[str, Any]:
         """All remaining epochs, then the results."""
         self.run.begin()
-        write(self.model.genotype, self.run.run_dir / "genotype.json", overwrite=True)
+        if self.group.is_first:
+            write(self.model.genotype, self.run.run_dir / "genotype.json", overwrite=True)
         if self.run.restored is None:
             self._save()
-        with Progress(self.total, "train", report_freq=self.config.report_freq, done=self.step) as self.progress:
+        with self.run.progress(self.total, "train", self.step) as self.progress:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
             while self.step < self.total:
                 self._run_epoch()
@@ -98,9 +107,12 @@ class Engine:
             report = self.stepper.step(images, labels, self.step + 1)
         if self.trainer.average is not None:
             self.trainer.average.update(self.model)
-        self.batch, self.step, self.images = self.batch + 1, self.step + 1, self.images + len(labels)
+        self.batch, self.step, self.images = self.batch + 1, self.step + 1, self.images + len(labels) * self.group.size
         self.run.clock.lap()
         self._report(report, len(labels))
+        every = self.config.check_ranks_every
+        if every and self.step % every == 0:
+            self.group.check_same(f"weights after step {self.step}", *self.stepper.parameters)
         self.run.stop_if_requested(self.step, self.state)
         if self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0:
             self._save()
@@ -134,9 +146,15 @@ class Engine:
     def _measure(self) -> EvalResult:
         """Accuracy on the test images: a row of the log; the last weights, and the best where they are."""
         self._check()
+        with ExitStack() as reduced:
+            for statistics in self.all_statistics:
+                reduced.enter_context(statistics.reduced())
+            return self._measure_reduced()
+
+    def _measure_reduced(self) -> EvalResult:
         found = self._accuracy(self.model)
         row = {"top1": found.top1, "top5": found.top5, "loss": found.loss}
-        if self.stepper.scaler.is_enabled():
+        if self.stepper.scales:
             row["skipped_updates"] = self.stepper.skipped.item()
         if self.trainer.average is not None:
             average = self._accuracy(self.trainer.average.module)
@@ -158,12 +176,13 @@ class Engine:
 
         model.eval()
         with self.in_memory():
-            return evaluate(forward, self.data.test.epoch(0))
+            return evaluate(forward, self.data.test.epoch(0), group=self.group)
 
     def _save_weights(self, name: str, model: DerivedNetwork) -> None:
         config = self.config
         path = self.run.run_dir / f"{name}.safetensors"
-        save_network(path, model, config.dataset or "", config.derivation, self.data.image_size)
+        if self.group.is_first:
+            save_network(path, model, config.dataset or "", config.derivation, self.data.image_size)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs to end in the same bits. The order of the data follows from the cursor."""
@@ -171,16 +190,15 @@ class Engine:
         average = self.trainer.average
         return {
             "options": kept_options(self.config),
-            "cursor": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
-            "model": self.model.state_dict(),
-            "optimizer": self.stepper.optimizer.state_dict(),
-            "scaler": self.stepper.scaler.state_dict(),
-            "skipped": self.stepper.skipped,
-            "average": None if average is None else average.state_dict(),
+            "step": self.step,
+            "training": position(self.epoch, self.batch, self.whole),
+            "model": network_state(self.model, self.statistics),
+            "stepper": self.stepper.state_dict(),
+            "average": None if average is None else network_state(average.module, self.all_statistics[1]),
             "best": self.best,
             "last": self.last,
             "means": self.means.state(),
-            "rng": rng_state(),
+            **own_state(self.group, *self.all_statistics),
         }
 
     def _save(self) -> None:
@@ -189,12 +207,11 @@ class Engine:
     def _restore(self, state: dict[str, Any]) -> None:
         check_fits("network", self.model, state["model"], self.run.run_dir)
         self.model.load_state_dict(state["model"])
-        self.stepper.optimizer.load_state_dict(state["optimizer"])
-        self.stepper.scaler.load_state_dict(state["scaler"])
-        self.stepper.skipped.copy_(state["skipped"])
+        self.stepper.load_state_dict(state["stepper"])
         if self.trainer.average is not None:
             self.trainer.average.load_state_dict(state["average"])
         self.means.load(state["means"], self.trainer.device)
         self.best, self.last = state["best"], state["last"]
-        self.epoch, self.batch, self.step = (state["cursor"][name] for name in ("epoch", "batch", "step"))
-        set_rng_state(state["rng"])
+        self.step, self.epoch = state["step"], state["training"]["epoch"]
+        self.batch = batch_at(state["training"], self.whole, self.per_epoch)
+        load_own_state(state, self.group, *self.all_statistics)

@@ -6,7 +6,6 @@ from typing import Any
 
 from ddarts.config import TrainConfig
 from ddarts.runtime.run import Run, data_options, shown_path
-from ddarts.runtime.rundir import mark_done
 from ddarts.train.build import Trainer
 
 _log = logging.getLogger(__name__)
@@ -28,5 +27,5 @@ def finish(run: Run, config: TrainConfig, trainer: Trainer, best: float, last: f
     _log.info("%.2f M parameters, %.1f M multiply-accumulates", trainer.cost.params / 1e6, trainer.cost.macs / 1e6)
     _log.info("best weights: %s", weights)
     _log.info("measure them: ddarts evaluate --model_path %s %s", weights, data_options(config))
-    mark_done(run.run_dir, result)
+    run.finish(result)
     return result

@@ -127,7 +127,7 @@ def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch, which):
             return iterate(self, batch, number)
         parameters = [*self.iteration.parameters, self.iteration.alphas.logits]
         before = [p.detach().clone() for p in parameters]
-        moments = copy.deepcopy(self.iteration.weight_optimizer.state_dict())
+        moments = copy.deepcopy(self.iteration.weights.state_dict())
         images, labels = batch
         if which == "training":
             batch = images * float("nan"), labels
@@ -138,7 +138,7 @@ def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch, which):
         finally:
             kept = len(parameters) - (1 if which == "training" else 0)  # α had their step before the weights'
             assert all(torch.equal(a, b) for a, b in zip(before[:kept], parameters[:kept], strict=True))
-            assert_same_bits(moments, self.iteration.weight_optimizer.state_dict())
+            assert_same_bits(moments, self.iteration.weights.state_dict())
             poisoned.append(number)
 
     monkeypatch.setattr(phases_module.Bilevel, "step", poison)
@@ -202,7 +202,7 @@ def test_fp16_overflows_leave_out_alpha_and_weights_together():
     config = SearchConfig(**{**TINY, "recipe": "official"})
     searcher = build_searcher(config, 10, torch.device("cpu"))
     iteration, scale = searcher.iteration, LossScale(enabled=True)
-    iteration.scale = scale
+    iteration.weights.scale = scale
     batch = torch.randn(8, 3, 8, 8), torch.arange(8)
     iteration.architecture_step(batch, 0)
     iteration.weight_step(batch, 0)

@@ -11,10 +11,10 @@ from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.rundir import (
     atomic_write_text,
-    clear_done,
+    clear_ends,
     find_checkpoint,
     find_run,
-    mark_done,
+    mark_end,
     new_run_dir,
 )
 
@@ -71,11 +71,11 @@ def test_no_run_there(tmp_path):
 
 def test_done(tmp_path):
     assert not (tmp_path / "DONE").is_file()
-    mark_done(tmp_path, {"accuracy": 97.5, "loss": math.nan, "path": Path("a")})
+    mark_end(tmp_path, "DONE", {"accuracy": 97.5, "loss": math.nan, "path": Path("a")})
     assert (tmp_path / "DONE").is_file() and os.listdir(tmp_path) == ["DONE"]
     assert json.loads((tmp_path / "DONE").read_text()) == {"accuracy": 97.5, "loss": "nan", "path": "a"}
-    clear_done(tmp_path)
-    clear_done(tmp_path)
+    clear_ends(tmp_path)
+    clear_ends(tmp_path)
     assert not (tmp_path / "DONE").is_file()
 
 

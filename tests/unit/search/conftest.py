@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import RECIPES, LossWeights
 from ddarts.space.primitives import DDARTS
@@ -54,7 +55,9 @@ def build(recorded, request):
         alpha_optimizer = torch.optim.Adam([alphas.logits], lr=3e-3, betas=(0.9, 0.999), weight_decay=1e-3)
         weight_optimizer = torch.optim.SGD(network.parameters(), lr=0.005, momentum=0.9, weight_decay=3e-4)
         rule = RECIPES[recipe](CELLS, LossWeights(zero_one=9.0, ablation=0.7))
-        iteration = Iteration(network, alphas, alpha_optimizer, weight_optimizer, rule, seed=2, **options)
+        iteration = Iteration(
+            network, alphas, alpha_optimizer, TorchEngine(network, weight_optimizer), rule, seed=2, **options
+        )
         return SimpleNamespace(network=network, alphas=alphas, iteration=iteration, recipe=rule)
 
     return make

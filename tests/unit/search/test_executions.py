@@ -10,6 +10,7 @@ from ddarts.config.validate import validate
 from ddarts.genotype.files import read
 from ddarts.ops import dispatch, use_backend
 from ddarts.runtime.errors import UsageError
+from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import RECIPES, LossWeights
 from ddarts.space.primitives import DDARTS
@@ -34,7 +35,7 @@ def iteration(execution: str) -> Iteration:
         network,
         alphas,
         torch.optim.Adam([alphas.logits], lr=0.05, betas=(0.9, 0.999), weight_decay=1e-3),
-        torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=3e-4),
+        TorchEngine(network, torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=3e-4)),
         RECIPES["paper"](CELLS, LossWeights(zero_one=9.0, ablation=0.7)),
         seed=2,
     )

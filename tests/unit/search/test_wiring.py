@@ -61,12 +61,12 @@ def batch(count=8):
 
 # Where a value can be read after building: option -> (a value that is not the default, how to read it).
 ARRIVES = {
-    "learning_rate": (0.07, lambda s: s.iteration.weight_optimizer.param_groups[0]["lr"]),
-    "momentum": (0.3, lambda s: s.iteration.weight_optimizer.param_groups[0]["momentum"]),
-    "weight_decay": (0.02, lambda s: s.iteration.weight_optimizer.param_groups[0]["weight_decay"]),
+    "learning_rate": (0.07, lambda s: s.iteration.weights.optimizer.param_groups[0]["lr"]),
+    "momentum": (0.3, lambda s: s.iteration.weights.optimizer.param_groups[0]["momentum"]),
+    "weight_decay": (0.02, lambda s: s.iteration.weights.optimizer.param_groups[0]["weight_decay"]),
     "arch_learning_rate": (0.09, lambda s: s.iteration.alpha_optimizer.param_groups[0]["lr"]),
     "arch_weight_decay": (0.05, lambda s: s.iteration.alpha_optimizer.param_groups[0]["weight_decay"]),
-    "grad_clip": (0.7, lambda s: s.iteration.grad_clip),
+    "grad_clip": (0.7, lambda s: s.iteration.weights.grad_clip),
     "seed": (7, lambda s: s.iteration.seed),
     "sep_loss": ("l1", lambda s: s.iteration.zero_one),
     "cell_loss": ("none", lambda s: "ablation_loss" if s.iteration.ablation else "none"),
@@ -155,7 +155,7 @@ def test_the_value_arrives(option):
 
 def test_the_optimizers_step_all_there_is():
     built = searcher()
-    weights, alphas = built.iteration.weight_optimizer, built.iteration.alpha_optimizer
+    weights, alphas = built.iteration.weights.optimizer, built.iteration.alpha_optimizer
     assert isinstance(weights, torch.optim.SGD) and isinstance(alphas, torch.optim.Adam)
     assert list(map(id, weights.param_groups[0]["params"])) == list(map(id, built.network.parameters()))
     assert alphas.param_groups[0]["params"][0] is built.alphas.logits

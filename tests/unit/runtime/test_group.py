@@ -1,0 +1,103 @@
+"""What ranks tell each other, with threads as ranks."""
+
+import os
+import socket
+
+import pytest
+import torch
+from thread_ranks import on_ranks
+
+from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.ranks.discovery import Place, free_port
+from ddarts.runtime.ranks.group import Group, RankLostError, open_group, single
+
+
+def test_one_process_gets_back_its_own_tensors():
+    group, tensor = single(), torch.ones(2, requires_grad=True)
+    assert group.mean(tensor)[0] is tensor
+    assert group.gather(tensor).shape == (1, 2)
+    group.check_same("α", tensor)
+    group.wait()
+    assert group.from_first(lambda: "text") == "text"
+
+
+def test_means_of_several_tensors_keep_shape_and_dtype():
+    def work(group):
+        values = torch.full((2, 3), float(group.rank)), torch.tensor(group.rank), torch.tensor(1.0).bfloat16()
+        return group.mean(*values)
+
+    for means in on_ranks(3, work):
+        assert torch.equal(means[0], torch.ones(2, 3))
+        assert means[1].item() == 1.0 and means[1].is_floating_point()
+        assert means[2].dtype == torch.bfloat16
+
+
+def test_float64_keeps_its_digits_and_float32_travels_as_float32():
+    third = torch.tensor(1 / 3, dtype=torch.float64)
+    widths = []
+
+    def work(group):
+        inner = group._sum
+        group._sum = lambda flat: (widths.append(flat.dtype), inner(flat))
+        return group.mean(third, torch.ones(2))[0], group.mean(torch.ones(2))
+
+    for mean, _ in on_ranks(2, work):
+        assert mean.item() == 1 / 3
+    assert set(widths) == {torch.float64, torch.float32} and widths.count(torch.float64) == 2
+
+
+def test_a_flag_of_one_rank_is_seen_by_all():
+    for flags in on_ranks(4, lambda group: group.mean(group.own(group.rank == 2))[0]):
+        assert flags.nonzero().flatten().tolist() == [2]
+
+
+def test_a_rank_with_other_bits_is_named():
+    def work(group):
+        alphas = torch.zeros(3)
+        group.check_same("α after step 4", alphas)
+        alphas[1] += 1e-30 * (group.rank == 1)
+        group.check_same("α after step 5", alphas)
+
+    for outcome in on_ranks(3, work):
+        assert isinstance(outcome, DdartsError)
+        assert str(outcome) == "α after step 5: not the same on all ranks (rank 1 differs from the others)"
+
+
+def test_only_errors_of_the_network_mean_that_a_rank_is_lost():
+    group = Group(Place(0, 2), torch.device("cpu"), timeout=9)
+    assert group.lost(RuntimeError("shape mismatch")) is None
+    assert group.lost(ValueError("gloo")) is None
+    found = group.lost(RuntimeError("[gloo/transport/tcp/pair.cc:1] Connection closed by peer [127.0.0.1]:1"))
+    assert isinstance(found, RankLostError) and "rank 0 of 2" in str(found) and "9 s" in str(found)
+    assert single().lost(RuntimeError("gloo: Connection closed by peer")) is None
+
+
+@pytest.fixture
+def _environment():
+    """Opening a group sets variables for DeepSpeed."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("_environment")
+def test_a_port_that_is_taken_and_ranks_that_do_not_come():
+    device = torch.device("cpu")
+    with open_group(Place(port=free_port()), device, 20, always=True) as group:
+        assert group.from_first(lambda: "alone") == "alone"
+        assert torch.distributed.get_backend() == "gloo"
+    assert not torch.distributed.is_initialized()
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(DdartsError, match=f"{port}: this port is taken; set MASTER_PORT"):
+            _open(Place(port=port), 20)
+    with pytest.raises(DdartsError, match="did not meet at .* within 1 s"):
+        _open(Place(0, 2, port=free_port()), 1)
+
+
+def _open(place, timeout):
+    with open_group(place, torch.device("cpu"), timeout, always=True):
+        pass
