@@ -67,8 +67,8 @@ class Drawings:
     notes: tuple[str, ...]
 
 
-def kept(genotype: Genotype, operations: tuple[str, ...] = ()) -> Kept:
-    """The table of operations: those of the space, or, where it is not known, those that occur."""
+def kept(genotype: Genotype, operations: tuple[str, ...]) -> Kept:
+    """The table of `operations` and of others that occur (a genotype written by hand may hold such)."""
     cells = [Counter(gene.op for gene in genotype.position(index)) for index in range(genotype.layers)]
     occurring = {op for cell in cells for op in cell}
     shown = tuple(op for op in OPERATIONS if op in occurring or op in operations)

@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 360.0, 214.0
 LEFT, RIGHT, TOP, BOTTOM = 40.0, 50.0, 10.0, 30.0
 LABEL = 12.0  # distance that keeps two labels apart
 LOG_FROM = 30.0  # ratio of the largest value to the smallest from which a logarithmic scale shows both
-MANY = 60  # points from which only the last gets a dot
+MANY = 25  # points of a line whose dots can be told apart; of a longer one only the last is shown
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Plot:
         """The range from 0, where that is near, else with some room on both sides."""
         span = high - low or abs(high) or 1.0
         bottom = 0.0 if 0 <= low <= span else low - 0.06 * span
-        top = 0.0 if -span <= high <= 0 else high + 0.06 * span
+        top = 0.0 if low < 0 and -span <= high <= 0 else high + 0.06 * span
         return bottom, top
 
     def x(self, value: float) -> float:
@@ -182,11 +182,11 @@ class _Plot:
 
     def line(self, series: Series, text: Callable[[float], str]) -> str:
         path = f'<polyline class="line {series.look}" points="{self._coordinates(series.points)}"/>'
-        dotted = series.points if len(series.points) <= MANY else series.points[-1:]
+        unseen = len(series.points) - 1 if len(series.points) > MANY else 0
         dots = (
-            f'<circle class="dot {series.look}" cx="{self.x(x):.1f}" cy="{self.y(y):.1f}" r="2.6">'
-            f"<title>{escape(series.name)}, {x:g}: {text(y)}</title></circle>"
-            for x, y in dotted
+            f'<circle class="{"unseen" if index < unseen else f"dot {series.look}"}" cx="{self.x(x):.1f}" '
+            f'cy="{self.y(y):.1f}" r="2.6"><title>{escape(series.name)}, {x:g}: {text(y)}</title></circle>'
+            for index, (x, y) in enumerate(series.points)
         )
         return path + "".join(dots)
 

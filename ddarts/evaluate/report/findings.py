@@ -79,9 +79,9 @@ def _of_search(run: RunData) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "The floor of the ablation loss acts",
-            f"In {shares[worst]:.0%} of the iterations of epoch {worst + 1} (last epoch: {shares[-1]:.0%}) the mean "
-            "marginal contribution was below 0.01: there, ablating the cells changes next to nothing, and their "
-            "differences are divided by the floor instead.",
+            f"In {100 * shares[worst]:.0f} % of the iterations of epoch {worst + 1} (last epoch: "
+            f"{100 * shares[-1]:.0f} %) the mean marginal contribution was below 0.01: there, ablating the cells "
+            "changes next to nothing, and their differences are divided by the floor instead.",
         )
 
 

@@ -18,6 +18,7 @@ from ddarts.evaluate.report.heat import LEVELS
 from ddarts.evaluate.report.repeat import chosen, command_line
 from ddarts.evaluate.report.rundata import RunData, read_run
 from ddarts.runtime.rundir import atomic_write_text
+from ddarts.space.primitives import SPACES
 
 _log = logging.getLogger(__name__)
 FILE = "report.html"
@@ -62,7 +63,7 @@ def render(run: RunData) -> str:
         command=command_line(run.options, f"{run.name}-again"),
         options=_options(run),
         drawings=None if genotype is None else architecture.drawings(genotype),
-        kept=None if genotype is None else architecture.kept(genotype),
+        kept=None if genotype is None else architecture.kept(genotype, SPACES[genotype.space].operations),
         costs=architecture.costs(run),
         published=architecture.published(),
         levels=range(LEVELS + 1),
