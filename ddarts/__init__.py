@@ -21,6 +21,7 @@ _WHERE = {
     "DeriveConfig": "ddarts.config",
     "EvaluateConfig": "ddarts.config",
     "ExportConfig": "ddarts.config",
+    "ReportConfig": "ddarts.config",
     "SearchConfig": "ddarts.config",
     "ShowConfig": "ddarts.config",
     "TrainConfig": "ddarts.config",
@@ -33,6 +34,7 @@ _WHERE = {
     "export": "ddarts.network.export",
     "list_models": "ddarts.network.registry",
     "load_model": "ddarts.network.trained",
+    "report": "ddarts.evaluate.report.page",
     "show": "ddarts.evaluate.drawing",
 }
 

@@ -48,4 +48,5 @@ if accuracy < 97 or not all(cells) or len(set(cells)) != len(cells):
 print(f"{accuracy:.2f} % of the test images are classified right; all {len(cells)} cells differ")
 CHECK
 
-printf 'Drawings: %s, %s; curves: tensorboard --logdir %s\n' "$out/cells.svg" "$out/cells.png" "$out"
+printf 'Drawings: %s, %s; reports: %s, %s; curves: tensorboard --logdir %s\n' \
+    "$out/cells.svg" "$out/cells.png" "$search/report.html" "$train/report.html" "$out"

@@ -35,15 +35,16 @@ class Command:
 COMMANDS = {
     command.options.command: command  # type: ignore[attr-defined]
     for command in (
-        Command(config.SearchConfig, "ddarts.search.engine:search", "pairs"),
+        Command(config.SearchConfig, "ddarts.commands.runs:search", "pairs"),
         Command(config.DeriveConfig, "ddarts.commands.small:derive", "derived"),
-        Command(config.TrainConfig, "ddarts.train.engine:train", "pairs"),
+        Command(config.TrainConfig, "ddarts.commands.runs:train", "pairs"),
         Command(config.EvaluateConfig, "ddarts.evaluate.accuracy:evaluate", "pairs"),
         Command(config.CostConfig, "ddarts.evaluate.cost:cost", "pairs"),
         Command(config.DistanceConfig, "ddarts.evaluate.distances:distance", "distances"),
         Command(config.ArchsConfig, "ddarts.commands.small:archs", "architectures"),
         Command(config.ShowConfig, "ddarts.evaluate.drawing:show", "shown"),
         Command(config.ExportConfig, "ddarts.network.export:export", "pairs"),
+        Command(config.ReportConfig, "ddarts.evaluate.report.page:report", "shown"),
         Command(config.BenchConfig, "ddarts_benchmarks.run:bench", "measured"),
         Command(config.InfoConfig, "ddarts.commands.info:info", "information"),
     )
@@ -51,10 +52,6 @@ COMMANDS = {
 
 # Command -> (what it is for, what to use meanwhile).
 LATER = {
-    "report": (
-        "Write a run's report as HTML.",
-        "the run's folder holds metrics.jsonl and TensorBoard events, and ddarts show draws the cells",
-    ),
     "data": (
         "Prepare and check data sets.",
         "ddarts search and ddarts train check the data they read",

@@ -16,6 +16,7 @@ from ddarts.config.small import (
     DistanceConfig,
     EvaluateConfig,
     InfoConfig,
+    ReportConfig,
     ShowConfig,
 )
 from ddarts.config.train import TrainConfig
@@ -30,6 +31,7 @@ __all__ = [
     "EvaluateConfig",
     "ExportConfig",
     "InfoConfig",
+    "ReportConfig",
     "SearchConfig",
     "ShowConfig",
     "TrainConfig",

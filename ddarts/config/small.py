@@ -179,6 +179,20 @@ class ArchsConfig:
 
 
 @dataclass(frozen=True)
+class ReportConfig:
+    """Write what a run did as one page, report.html in its folder.
+
+    The page opens offline and prints: options, curves, σ(α), contributions of the cells, drawings, costs, warnings.
+    """
+
+    command: ClassVar[str] = "report"
+
+    run_dir: str | None = option(
+        None, "folder of a run of ddarts search or train", required="give the folder of a run", positional=True
+    )
+
+
+@dataclass(frozen=True)
 class InfoConfig:
     """Versions, devices, and which implementation of each operator is there."""
 

@@ -56,19 +56,19 @@ def page(genotype: Genotype, cells: Sequence[UsedCell]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{name}</title>\n<style>\n{STYLE}\n</style></head>\n<body>",
         f'<header><h1>{name}</h1>\n<p class="lead">{escape(summary(genotype))}</p>',
-        _inline(_strip(genotype), "network", f"The network {genotype.name}: its cells in order"),
-        _inline(_legend(cells), "legend", "Colours of the families of operations"),
+        inline(strip(genotype), "network", f"The network {genotype.name}: its cells in order"),
+        inline(legend(cells), "legend", "Colours of the families of operations"),
         "</header>\n<main>",
         *(_section(cell) for cell in cells),
         "</main>\n<footer>",
-        *(f"<p>{_subscripts(escape(note))}</p>" for note in (*notes(genotype), KEY)),
+        *(f"<p>{subscripts(escape(note))}</p>" for note in (*notes(genotype), KEY)),
         f"<details><summary>Genotype (JSON)</summary><pre>{escape(to_json(genotype))}</pre></details>",
         "</footer>\n</body></html>\n",
     ]
     return "\n".join(parts)
 
 
-def _subscripts(text: str) -> str:
+def subscripts(text: str) -> str:
     return re.sub(r"(c)_\{([^}]*)\}", r"<i>\1<sub>\2</sub></i>", text)
 
 
@@ -76,7 +76,7 @@ def _section(cell: UsedCell) -> str:
     kind = "cell reduction" if cell.reduction else "cell"
     role = f"<b>{escape(cell.role)}</b>" if cell.reduction else escape(cell.role)
     place = escape(f"{cell.place} · nodes {' '.join(map(str, cell.kept))}")
-    drawing = _inline(single(cell), f"c{cell.index}", f"Cell {cell.index}, {cell.role}")
+    drawing = inline(single(cell), f"c{cell.index}", f"Cell {cell.index}, {cell.role}")
     listing = escape("\n".join(cell_lines(cell)))
     return (
         f'<section class="{kind}">\n<h2>Cell {cell.index} · {role} <small>· {place}</small></h2>\n{drawing}\n'
@@ -84,21 +84,21 @@ def _section(cell: UsedCell) -> str:
     )
 
 
-def _strip(genotype: Genotype) -> Canvas:
+def strip(genotype: Genotype) -> Canvas:
     width = min(strip_width(genotype) + BOX_GAP, STRIP_WIDTH)
     canvas = Canvas(width + 2, strip_height(genotype, width) + 4)
     paint_strip(canvas, genotype, (1, canvas.height - 2), width)
     return canvas
 
 
-def _legend(cells: Sequence[UsedCell]) -> Canvas:
+def legend(cells: Sequence[UsedCell]) -> Canvas:
     rows = legend_rows(cells, LEGEND_WIDTH)
     canvas = Canvas(LEGEND_WIDTH, LEGEND_ROW * len(rows) + 4)
     paint_legend(canvas, rows, (2, canvas.height - 4))
     return canvas
 
 
-def _inline(canvas: Canvas, prefix: str, title: str) -> str:
+def inline(canvas: Canvas, prefix: str, title: str) -> str:
     """The drawing as an element of the page; identifiers get a prefix, since a page must not repeat one."""
     canvas.figure.patch.set_alpha(0)
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", canvas.svg(title))

@@ -17,6 +17,7 @@ from ddarts.runtime.errors import DdartsError, UsageError
 # of ours look like another program's, which has no hash.
 _FORMAT = "ddarts_format"
 _DIGEST = "ddarts_sha256"
+_LENGTH = 8  # bytes of the header's length, which may look like the beginning of anything; then comes its "{"
 _LFS = b"version https://git-lfs"
 
 
@@ -69,7 +70,7 @@ def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 def _refuse_other_formats(path: Path, head: bytes) -> None:
     if head.startswith(_LFS):
         raise DdartsError(f"{path}: a Git LFS pointer, not the weights; run `git lfs pull` where it came from")
-    if head.startswith((b"PK\x03\x04", b"\x80")):
+    if head.startswith((b"PK\x03\x04", b"\x80")) and head[_LENGTH : _LENGTH + 1] != b"{":
         raise DdartsError(f"{path}: a pickled PyTorch file where safetensors is expected; nothing of it was read")
 
 

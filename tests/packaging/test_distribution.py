@@ -67,10 +67,11 @@ def test_source_distribution_can_build(copy: Path) -> None:
         names = {name.split("/", 1)[1] for name in tar.getnames() if "/" in name}
     sources = {p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob("*") if p.is_file()}
     zoo = {p.relative_to(ROOT).as_posix() for p in (ROOT / "ddarts/genotype/zoo").glob("*.json")}
+    pages = {p.relative_to(ROOT).as_posix() for p in (ROOT / "ddarts/evaluate/report/templates").iterdir()}
     needed = {"setup.py", "setup_helpers.py", "CMakeLists.txt", "LICENSE", "constraints.txt", "tests/tolerances.py"}
     needed |= {"kernels/ddarts_kernels/mixed_sum/reference.py", "ddarts/ops/build_record.py"}
-    assert sources and zoo
-    assert sources | zoo | needed <= names
+    assert sources and zoo and pages
+    assert sources | zoo | pages | needed <= names
     assert not [name for name in names if name.endswith((".so", ".pyc", ".pth", ".tar"))]
 
 
@@ -142,6 +143,7 @@ def test_wheel_works_away_from_the_checkout(copy: Path, tmp_path: Path) -> None:
     assert "ddarts/_C.abi3.so" in names and any(name.startswith("ddarts/_host.") for name in names)
     assert {"ddarts_kernels/mixed_sum/reference.py", "ddarts_benchmarks/kernels.py"} <= set(names)
     assert any(name.startswith("ddarts/genotype/zoo/") for name in names)
+    assert {f"ddarts/evaluate/report/templates/{name}" for name in ("page.html", "report.css")} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "csrc", "kernels", "benchmarks"))]
     run(*pip, "install", "--no-deps", "--target", str(tmp_path / "site"), str(wheel), cwd=tmp_path)
     where = run(sys.executable, "-c", PROGRAM, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from ddarts.evaluate.canvas import settings
 from ddarts.evaluate.cell_art import strands
 from ddarts.evaluate.drawing import draw, render, show
-from ddarts.evaluate.html import _inline
+from ddarts.evaluate.html import inline
 from ddarts.evaluate.layout import NODE_RADIUS
 from ddarts.evaluate.sheet import sheet, single
 from ddarts.evaluate.wiring import used_cells
@@ -149,8 +149,8 @@ def test_names_cannot_break_out_of_the_drawing() -> None:
     assert title is not None and title.text == name
     assert "<script>" not in render(odd, "html").decode()
     with settings():
-        inline = _inline(single(used_cells(odd)[0]), "p", name)
-    assert ElementTree.fromstring(inline).get("aria-label") == name
+        drawn = inline(single(used_cells(odd)[0]), "p", name)
+    assert ElementTree.fromstring(drawn).get("aria-label") == name
 
 
 def test_one_cell_alone(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def test_weights_and_metadata_come_back(tmp_path):
     assert os.listdir(tmp_path) == ["w.safetensors"]
 
 
+def test_a_header_of_any_length_is_read(tmp_path):
+    """The file begins with that length; in one of 32 files its first byte is the one that pickles begin with."""
+    beginnings = set()
+    for size in range(300):
+        save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {"note": "x" * size})
+        beginnings.add((tmp_path / "w.safetensors").read_bytes()[0])
+        assert load_weights(tmp_path / "w.safetensors")[1] == {"note": "x" * size}
+    assert 0x80 in beginnings and len(beginnings) == 32
+
+
 def test_files_of_other_programs_are_read(tmp_path):
     safetensors.torch.save_file({"x": torch.ones(2)}, tmp_path / "x.safetensors")
     state, metadata = load_weights(tmp_path / "x.safetensors")

@@ -1,0 +1,45 @@
+"""How to repeat a run: the shortest command line that gives its options."""
+
+import dataclasses
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from ddarts.config.options import specs
+from ddarts.config.presets import preset
+
+_PLACES = ("save", "out", "resume")  # where the run lies, not what it computes
+
+
+def chosen(config: Any) -> dict[str, Any]:
+    """The options that differ from what the command would take by itself: its defaults and the data set's preset."""
+    cls = type(config)
+    wanted = {name: getattr(config, name) for name in specs(cls) if name not in _PLACES}
+    given: dict[str, Any] = {"dataset": config.dataset}
+    while True:
+        # A preset takes a learning rate's end back where the rate is given, so what is missing can change once more.
+        taken = {**_defaults(cls), **preset(cls.command, config.dataset or "", given), **given}  # type: ignore[attr-defined]
+        missing = {name: value for name, value in wanted.items() if taken[name] != value}
+        if not missing:
+            return given
+        given.update(missing)
+
+
+def command_line(config: Any, save: str) -> str:
+    """`ddarts COMMAND …` for a run called `save`."""
+    words = ["ddarts", config.command, *_words(config), "--save", save]
+    return shlex.join(words)
+
+
+def _words(config: Any) -> Iterator[str]:
+    table = specs(type(config))
+    for name, value in chosen(config).items():
+        if table[name].kind is bool:
+            yield f"--{name}" if value else f"--no_{name}"
+        else:
+            yield f"--{name}"
+            yield ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
