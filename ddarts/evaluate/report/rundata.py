@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ddarts.config import SearchConfig, TrainConfig, read_options
 from ddarts.config.files import written_by
 from ddarts.genotype import files
-from ddarts.genotype.derive import load_alphas
+from ddarts.genotype.alphas_file import read_alphas
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.rundir import DONE
@@ -73,7 +73,7 @@ class RunData:
         if kept:
             return [epoch for epoch, _ in kept], np.stack([array for _, array in kept])
         try:
-            stored = _array(load_alphas(self.path / "alphas.npz"))
+            stored = _array(read_alphas(self.path / "alphas.npz").alphas)
         except DdartsError:
             stored = None
         return None if stored is None else ([max(1, len(self.of("epoch")))], stored[None])
