@@ -6,11 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from matplotlib.image import imread
 
+from ddarts.config import ShowConfig
 from ddarts.evaluate.canvas import settings
 from ddarts.evaluate.cell_art import strands
 from ddarts.evaluate.drawing import draw, render, show
@@ -30,8 +30,8 @@ XCEPTION = "baseline_Xception"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def request(**options: object) -> SimpleNamespace:
-    return SimpleNamespace(**{"layers": None, "derivation": "paper", "format": "svg", "output": None, **options})
+def request(**options) -> ShowConfig:
+    return ShowConfig(**options)
 
 
 def labels(svg: str, what: str = "op") -> Counter:
