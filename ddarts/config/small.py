@@ -129,6 +129,7 @@ class ShowConfig:
     arch: str | None = option(None, common.ARCH_HELP, required=common.ARCH)
     layers: int | None = option(None, "number of cells (left out: the genotype's own)", **_LAYERS)
     derivation: str = option("paper", common.DERIVATION_HELP, choices=common.DERIVATIONS)
+    baseline_wiring: str = option("increasing", common.WIRING_HELP, choices=common.WIRINGS)
     cell: int | None = option(None, "draw this cell only, counted from 0 (left out: all)", minimum=0)
     format: str = option("svg", "form of the drawing", choices=("svg", "png", "text", "html"))
     output: str | None = option(None, "file to write, which must not exist (left out: NAME.FORMAT in this folder)")

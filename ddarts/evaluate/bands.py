@@ -7,6 +7,7 @@ from ddarts.evaluate.canvas import Canvas, text_width
 from ddarts.evaluate.layout import Point
 from ddarts.evaluate.style import FAMILIES, HAIRLINE, MUTED, REDUCTION, cell_tint, family
 from ddarts.evaluate.wiring import UsedCell, cell_order, edges_of
+from ddarts.genotype.liveness import dead_positions
 from ddarts.genotype.schema import Genotype
 
 BOX = (25.0, 17.0)
@@ -68,8 +69,9 @@ def strip_height(genotype: Genotype, width: float) -> float:
 
 
 def paint_strip(canvas: Canvas, genotype: Genotype, corner: Point, width: float) -> None:
-    """The network from stem to classifier, upper left at `corner`; reductions narrow towards their output."""
-    order, per_row = cell_order(genotype), _per_row(width)
+    """The network from stem to classifier, upper left at `corner`; reductions narrow towards their output, and cells
+    that the output does not depend on are white."""
+    order, per_row, dead = cell_order(genotype), _per_row(width), dead_positions(genotype)
     for position, index in enumerate(order):
         row, place = divmod(position, per_row)
         x = corner[0] + END + BOX_GAP + place * (BOX[0] + BOX_GAP)
@@ -78,7 +80,9 @@ def paint_strip(canvas: Canvas, genotype: Genotype, corner: Point, width: float)
             _end(canvas, corner[0], y, "stem")
         _link(canvas, x - BOX_GAP, y)
         reduces = position in genotype.reductions
-        _position(canvas, (x, y), index, cell_tint(index, len(genotype.cells)), reduces)
+        lives = position not in dead
+        tint = cell_tint(index, len(genotype.cells)) if lives else "white"
+        _position(canvas, (x, y), str(index) if lives else f"{index}†", tint, reduces)
         if reduces or position == 0:
             factor = 2 ** sum(reduction <= position for reduction in genotype.reductions)
             words = f"{factor if factor > 1 else ''}C" + (" ÷2" if reduces else "")
@@ -89,14 +93,14 @@ def paint_strip(canvas: Canvas, genotype: Genotype, corner: Point, width: float)
             _end(canvas, x + BOX[0] + BOX_GAP, y, "linear")
 
 
-def _position(canvas: Canvas, at: Point, index: int, tint: str, reduces: bool) -> None:
+def _position(canvas: Canvas, at: Point, label: str, tint: str, reduces: bool) -> None:
     (x, y), half = at, BOX[1] / 2
     if reduces:
         corners = [(x, y - half), (x, y + half), (x + BOX[0], y + half - 4), (x + BOX[0], y - half + 4)]
         canvas.polygon(corners, fill=tint, line=REDUCTION, layer=3)
     else:
-        canvas.box((x, y - half), BOX, fill=tint, radius=3, layer=3)
-    canvas.text((x + BOX[0] / 2, y), str(index), size=8, bold=True, align="center")
+        canvas.box((x, y - half), BOX, fill=tint, line=HAIRLINE if tint == "white" else None, radius=3, layer=3)
+    canvas.text((x + BOX[0] / 2, y), label, size=8, bold=True, align="center")
 
 
 def _end(canvas: Canvas, x: float, y: float, words: str) -> None:

@@ -13,6 +13,7 @@ from ddarts.evaluate.wiring import chosen
 from ddarts.genotype.deepen import deepen
 from ddarts.genotype.schema import Genotype
 from ddarts.genotype.zoo import resolve
+from ddarts.network.wiring import wired
 from ddarts.runtime.errors import DdartsError, UsageError
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def show(config: ShowConfig) -> dict[str, Any]:
     genotype = resolve(config.arch or "")
     if config.layers:
         genotype = deepen(genotype, config.layers, config.derivation)
-    cell = getattr(config, "cell", None)
-    cells = None if cell is None else (cell,)
+    genotype = wired(genotype, config.baseline_wiring)
+    cells = None if config.cell is None else (config.cell,)
     if config.format == "text" and not config.output:
         return {"text": as_text(genotype, cells)}
-    path = Path(config.output) if config.output else _default_path(genotype, config.layers, cell, config.format)
+    path = Path(config.output) if config.output else _default_path(genotype.name, config)
     made_before = not config.output and _is_own(path)
     return {"path": str(draw(genotype, path, config.format, cells, overwrite=made_before))}
 
@@ -85,12 +86,13 @@ def render(genotype: Genotype, format: str, cells: Iterable[int] | None = None) 
         return canvas.png() if format == "png" else canvas.svg(genotype.name).encode()
 
 
-def _default_path(genotype: Genotype, layers: int | None, cell: int | None, format: str) -> Path:
-    """NAME[-LAYERS-layers][-cell-INDEX].FORMAT in the current folder; other characters than these become _."""
-    name = re.sub(r"[^\w.+-]", "_", genotype.name).lstrip(".") or "genotype"
-    name += f"-{layers}-layers" if layers else ""
-    name += f"-cell-{cell}" if cell is not None else ""
-    return Path(f"{name}.{format}")
+def _default_path(name: str, config: ShowConfig) -> Path:
+    """NAME[-LAYERS-layers][-WIRING][-cell-INDEX].FORMAT in the current folder; other characters become _."""
+    name = re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "genotype"
+    name += f"-{config.layers}-layers" if config.layers else ""
+    name += f"-{config.baseline_wiring}" if config.baseline_wiring != "increasing" else ""
+    name += f"-cell-{config.cell}" if config.cell is not None else ""
+    return Path(f"{name}.{config.format}")
 
 
 def _is_own(path: Path) -> bool:

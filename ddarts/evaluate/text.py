@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable
 
 from ddarts.evaluate.wiring import UsedCell, cell_order, chosen, edges_of, notes, summary
+from ddarts.genotype.liveness import dead_positions
 from ddarts.genotype.schema import Genotype
 from ddarts.space.topology import nodes
 
@@ -17,8 +18,10 @@ def as_text(genotype: Genotype, cells: Iterable[int] | None = None) -> str:
     lines = [*_wrap(genotype.name), *_wrap(summary(genotype))]
     order = cell_order(genotype)
     if order != tuple(range(len(order))):
-        marked = (f"[{cell}]" if i in genotype.reductions else str(cell) for i, cell in enumerate(order))
-        lines += _wrap("cells in order, [reduction]: " + " ".join(marked), indent=2)
+        dead = dead_positions(genotype)
+        shown = (f"[{cell}]" if i in genotype.reductions else str(cell) for i, cell in enumerate(order))
+        marked = " ".join(f"{cell}†" if i in dead else cell for i, cell in enumerate(shown))
+        lines += _wrap(f"cells in order, [reduction]{', dead†' if dead else ''}: {marked}", indent=2)
     for cell in listed:
         lines += ["", *cell_lines(cell)]
     lines += ["", *(line for note in notes(genotype) for line in _wrap(note, indent=2))]
@@ -28,7 +31,7 @@ def as_text(genotype: Genotype, cells: Iterable[int] | None = None) -> str:
 def cell_lines(cell: UsedCell) -> list[str]:
     """A title, then one node a line with the states it reads and the operations on the way."""
     title = f"cell {cell.index} · {cell.role} · nodes {' '.join(map(str, cell.kept))}"
-    if cell.positions != (cell.index,):
+    if cell.positions != (cell.index,) or cell.dead:
         title += f" · {cell.place}"
     digits = len(str(cell.steps + 1))
     inputs: dict[int, list[str]] = {node: [] for node in nodes(cell.steps)}

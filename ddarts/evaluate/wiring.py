@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ddarts.genotype.liveness import dead_positions
 from ddarts.genotype.schema import Cell, Genotype, cell_problem, live_genes, nodes
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.space.primitives import OPERATIONS
@@ -16,13 +17,15 @@ Edges = dict[tuple[int, int], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class UsedCell:
-    """A distinct cell and the positions at which it stands, split by what it does there."""
+    """A distinct cell and the positions at which it stands, split by what it does there; `dead` are those of them
+    from where no path leads to the output of the network."""
 
     index: int
     cell: Cell
     steps: int
     normal: tuple[int, ...]
     reduction: tuple[int, ...]
+    dead: tuple[int, ...] = ()
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -50,8 +53,11 @@ class UsedCell:
 
     @property
     def place(self) -> str:
-        """`position 3` or `positions 0–2, 11`."""
-        return f"position{'s' if len(self.positions) > 1 else ''} {ranges(self.positions)}"
+        """`position 3` or `positions 0–2, 11`, and which of them are dead."""
+        words = f"position{'s' if len(self.positions) > 1 else ''} {ranges(self.positions)}"
+        if not self.dead:
+            return words
+        return f"{words}, dead" if self.dead == self.positions else f"{words}, dead at {ranges(self.dead)}"
 
 
 def edges_of(cell: Cell) -> Edges:
@@ -65,7 +71,7 @@ def edges_of(cell: Cell) -> Edges:
 def used_cells(genotype: Genotype) -> tuple[UsedCell, ...]:
     """The distinct cells that stand in the network, by their index in `cells`; unused ones are left out."""
     order = cell_order(genotype)
-    reductions = set(genotype.reductions)
+    reductions, dead = set(genotype.reductions), set(dead_positions(genotype))
     return tuple(
         UsedCell(
             index=index,
@@ -73,6 +79,7 @@ def used_cells(genotype: Genotype) -> tuple[UsedCell, ...]:
             steps=genotype.steps,
             normal=tuple(i for i, used in enumerate(order) if used == index and i not in reductions),
             reduction=tuple(i for i, used in enumerate(order) if used == index and i in reductions),
+            dead=tuple(i for i, used in enumerate(order) if used == index and i in dead),
         )
         for index in sorted(set(order))
     )
@@ -139,6 +146,12 @@ def notes(genotype: Genotype) -> tuple[str, ...]:
         sentences.append(
             f"A search network concatenates the last `multiplier` nodes ({SEARCH_MULTIPLIER} by default{here}); "
             "the derived network drawn here concatenates every node that exists."
+        )
+    dead = dead_positions(genotype)
+    if dead:
+        sentences.append(
+            f"Dead (†) at {ranges(dead)}: no path leads from there to the output of the network "
+            "(--baseline_wiring chain lets every cell read the previous one)."
         )
     order = set(cell_order(genotype))
     unused = [i for i, cell in enumerate(genotype.cells) if i not in order and cell not in genotype.cells[:i]]

@@ -33,7 +33,14 @@ class Departure:
             self.distances.append(distance(self.baseline, found).distance)
 
     @property
+    def latest(self) -> float | None:
+        """The last distance measured, None where nothing is."""
+        return self.distances[-1] if self.distances and self.baseline is not None else None
+
+    @property
     def settled(self) -> bool:
         """Whether the search may stop."""
-        *before, last = self.distances[-COMPARED - 1 :] or [0.0]
-        return last != 0 and len(before) == COMPARED and all(abs(last - d) <= TOLERANCE for d in before)
+        before = self.distances[-COMPARED - 1 : -1]
+        if not self.latest or len(before) < COMPARED:
+            return False
+        return all(abs(self.latest - distance) <= TOLERANCE for distance in before)

@@ -167,8 +167,8 @@ class Engine:
             f"accuracy {found['valid_acc']:.2f} %, discretised {found['discretised_acc']:.2f} %, "
             f"{found['above_threshold']} operations at or above {self.config.op_threshold:g}"
         )
-        if self.departure.distances:
-            line += f", distance to {self.config.arch_baseline} {self.departure.distances[-1]:.4f}"
+        if "distance" in found:
+            line += f", distance to {self.config.arch_baseline} {found['distance']:.4f}"
         return line + (", which has settled: the search ends" if self.departure.settled else "")
 
     def _measure(self, kind: str) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Engine:
             "discretised_acc": discretised.top1,
             "discretisation_gap": whole.top1 - discretised.top1,
             "above_threshold": int((mixing >= self.config.op_threshold).sum()),
-            **({"distance": self.departure.distances[-1]} if self.departure.distances else {}),
+            **({} if self.departure.latest is None else {"distance": self.departure.latest}),
         }
         self.run.log.row(kind, self.step, self.epoch, **row)
         self.run.log.row("alphas", self.step, self.epoch, alphas=np.round(mixing, 4))

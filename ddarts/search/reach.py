@@ -35,22 +35,28 @@ def warning(
     if reach < wanted:
         return (
             f"α can move by about {reach:.2g} in {steps} steps, and {wanted:.2g} is needed to pass the threshold "
-            f"{threshold:g} safely: use --arch_learning_rate {_sufficient(stretches, end, wanted):g} "
-            f"--arch_learning_rate_min {end:g} or more, or more steps"
+            f"{threshold:g} safely: use {_sufficient(stretches, end, wanted)} or more, or more steps"
         )
     fall = 0.0 if baseline_alpha is None else baseline_alpha - math.log(threshold / (1 - threshold))
     if reach < fall:
         return (
             f"operations can be added to the baseline, but none of its own can be dropped: α can move by about "
             f"{reach:.2g} in {steps} steps, and {fall:.2g} is needed from α = {baseline_alpha:g} down to the threshold "
-            f"{threshold:g}: --arch_learning_rate {_sufficient(stretches, end, fall):g} --arch_learning_rate_min "
-            f"{end:g} or more would do"
+            f"{threshold:g}: {_sufficient(stretches, end, fall)} or more would do"
         )
     return None
 
 
-def _sufficient(stretches: Stretches, end: float, wanted: float) -> float:
-    """The learning rate, rounded up to two digits, from which α travel as far as `wanted`."""
-    exact = (wanted - travelled(stretches, 0.0, end)) / travelled(stretches, 1.0, 0.0)
-    digits = 1 - math.floor(math.log10(exact))
-    return math.ceil(exact * 10**digits) / 10**digits
+def _sufficient(stretches: Stretches, end: float, wanted: float) -> str:
+    """The options, rounded up to two digits, with which α travel as far as `wanted`."""
+    unit = travelled(stretches, 1.0, 0.0)
+    if unit == 0:  # all steps are taken at the end's rate
+        end = rate = _rounded_up(wanted / travelled(stretches, 1.0, 1.0))
+    else:
+        rate = _rounded_up((wanted - travelled(stretches, 0.0, end)) / unit)
+    return f"--arch_learning_rate {rate:g} --arch_learning_rate_min {end:g}"
+
+
+def _rounded_up(value: float) -> float:
+    digits = 1 - math.floor(math.log10(value))
+    return math.ceil(value * 10**digits) / 10**digits

@@ -6,11 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from matplotlib.image import imread
 
+from ddarts.config import ShowConfig
 from ddarts.evaluate.canvas import settings
 from ddarts.evaluate.cell_art import strands
 from ddarts.evaluate.drawing import draw, render, show
@@ -30,8 +30,8 @@ XCEPTION = "baseline_Xception"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def request(**options: object) -> SimpleNamespace:
-    return SimpleNamespace(**{"layers": None, "derivation": "paper", "format": "svg", "output": None, **options})
+def request(**options) -> ShowConfig:
+    return ShowConfig(**options)
 
 
 def labels(svg: str, what: str = "op") -> Counter:
@@ -110,6 +110,19 @@ def test_a_deep_network_shows_each_cell_once_and_says_where_it_stands() -> None:
     assert sum(word.endswith("÷2") for word in words) == 2
     assert sum(word.isdigit() for word in words) == 14 + 4 * len(titles)
     assert any(word.startswith("·  positions 0–2") for word in words)
+
+
+def test_dead_cells_are_marked_and_a_chain_has_none(tmp_path: Path) -> None:
+    genotype = zoo.resolve("baseline_ResNet18")
+    with settings():
+        words = [text.get_text() for text in sheet(genotype, used_cells(genotype)).axes.texts]
+    assert words.count("0†") == words.count("0") == 2
+    assert any("dead at 0, 2" in word for word in words) and any(word.startswith("Dead (†) at 0, 2") for word in words)
+    for wiring, dead in (("increasing", True), ("published", True), ("chain", False)):
+        text = show(request(arch="baseline_ResNet18", format="text", baseline_wiring=wiring))["text"]
+        assert ("dead" in text, "2 ← 1 simple_conv_3x3" in text) == (dead, not dead)
+    last = show(request(arch="DD-cifar100", format="text"))["text"]
+    assert "cell 6 · reduction · nodes 2 3 4 5 · position 6, dead\n" in last
 
 
 def test_six_nodes_say_how_the_searched_network_differs() -> None:

@@ -14,15 +14,15 @@ from ddarts.space.topology import edges
 XCEPTION = """\
 Xception
 dartopti space · 4 nodes a cell · 13 cells (3 distinct) · reductions at 1, 2, 11, 12
-cells in order, [reduction]: 0 [0] [0] 1 1 1 1 1 1 1 1 [0] [2]
+cells in order, [reduction], dead†: 0 [0]† [0] 1† 1 1† 1 1† 1 1† 1 [0]† [2]
 
-cell 0 · normal, reduction at 1, 2, 11 · nodes 2 3 4 · positions 0–2, 11
+cell 0 · normal, reduction at 1, 2, 11 · nodes 2 3 4 · positions 0–2, 11, dead at 1, 11
   2 ← 0 sep_conv_3x3
   3 ← 2 sep_conv_3x3
   4 ← 0 simple_conv_1x1 | 3 max_pool_3x3
   5   missing
 
-cell 1 · normal · nodes 2 3 4 · positions 3–10
+cell 1 · normal · nodes 2 3 4 · positions 3–10, dead at 3, 5, 7, 9
   2 ← 0 sep_conv_3x3
   3 ← 2 sep_conv_3x3
   4 ← 0 skip_connect | 3 sep_conv_3x3
@@ -37,6 +37,8 @@ cell 2 · reduction · nodes 2 3 · position 12
 States 0 and 1 are the outputs of the two cells before, c_{k-2} and c_{k-1}.
 A search network concatenates the last `multiplier` nodes (4 by default); the derived network drawn
   here concatenates every node that exists.
+Dead (†) at 1, 3, 5, 7, 9, 11: no path leads from there to the output of the network
+  (--baseline_wiring chain lets every cell read the previous one).
 A missing node kept no operation: it does not exist, and no edge leaves it."""
 
 

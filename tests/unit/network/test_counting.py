@@ -55,6 +55,13 @@ def test_the_wiring_changes_no_parameter_but_computes_one_edge_more_in_each_midd
     assert ours.macs - published.macs == 8 * 2 * pixels * (9 * channels + channels * channels)
 
 
+@pytest.mark.parametrize("name", ["baseline_ResNet18", "baseline_ResNet50", "baseline_InceptionV4"])
+def test_a_chain_costs_what_the_baseline_costs_and_has_hardly_an_idle_parameter(name):
+    written, chain = (network_cost(architecture(name), 10, 8, wiring=wiring) for wiring in ("increasing", "chain"))
+    assert (chain.params, chain.macs) == (written.params, written.macs)
+    assert written.params_without_gradient > 2 * chain.params_without_gradient
+
+
 def test_macs_agree_with_the_flop_counter():
     made = architecture("D-DARTS_threshold_edge_cifar10_0.85_50")
     model = DerivedNetwork(made, 10, 8).eval()
@@ -77,12 +84,13 @@ def test_thops_figure_is_reproduced(arch, channels, stem, side, classes, recorde
     assert found.macs_thop == recorded
 
 
+@pytest.mark.parametrize("wiring", ["published", "increasing", "chain"])
 @pytest.mark.parametrize("arch", ["DD-cifar100", "baseline_ResNet50", "baseline_Xception"])
-def test_parameters_without_gradient_are_those_a_backward_pass_leaves_out(arch):
-    model = DerivedNetwork(architecture(arch), 5, 4, wiring="published")
+def test_parameters_without_gradient_are_those_a_backward_pass_leaves_out(arch, wiring):
+    model = DerivedNetwork(architecture(arch), 5, 4, wiring=wiring)
     model.eval()(torch.randn(1, 3, 16, 16)).sum().backward()
     left_out = sum(p.numel() for p in model.parameters() if p.grad is None)
-    found = network_cost(architecture(arch), 5, 4, wiring="published", image_size=16)
+    found = network_cost(architecture(arch), 5, 4, wiring=wiring, image_size=16)
     assert found.params_without_gradient == left_out > 0
 
 

@@ -6,6 +6,7 @@ from made_genotypes import PLAIN, genotype
 from torch import nn
 
 from ddarts.genotype import zoo
+from ddarts.genotype.liveness import chained
 from ddarts.network.auxiliary import AuxiliaryHead
 from ddarts.network.cell import DerivedCell
 from ddarts.network.drop_path import drop_path
@@ -100,6 +101,26 @@ def test_published_wiring_skips_edges_from_later_nodes_and_keeps_their_order():
     expected = torch.cat([made.preprocess0(first), made.preprocess1(second)], dim=1)
     torch.testing.assert_close(made(first, second), expected)
     assert "2_to_3_sep_conv_3x3" in made.edges  # its weights exist, as in a published checkpoint
+
+
+def test_chain_reads_the_previous_cell_and_keeps_all_edges():
+    made = zoo.resolve("baseline_InceptionV4")
+    model = DerivedNetwork(made, 5, 2, wiring="chain").eval()
+    written = DerivedNetwork(chained(made), 5, 2).eval()  # the same, with the edges written in the genotype
+    written.load_state_dict(model.state_dict())
+    images = torch.randn(1, 3, 16, 16)
+    assert torch.equal(model(images), written(images))
+    assert [len(cell.edges) for cell in model.cells] == [len(made.position(i)) for i in range(made.layers)]
+    model(images).sum().backward()
+    idle = {name.split(".")[2] for name, p in model.named_parameters() if p.grad is None}
+    assert idle == {"preprocess0"}  # nobody reads state 0, and nothing else is idle
+
+
+def test_chain_leaves_a_cell_alone_that_reads_the_previous_one():
+    made = genotype(PLAIN, PLAIN, PLAIN[:1])
+    first, second, third = DerivedNetwork(made, 5, 4, wiring="chain").cells
+    assert {"0_to_2_sep_conv_3x3", "1_to_2_skip_connect"} <= set(first.edges) == set(second.edges)
+    assert set(third.edges) == {"1_to_2_sep_conv_3x3"}
 
 
 # --- drop-path --------------------------------------------------------------------------------------------------

@@ -31,12 +31,13 @@ def test_a_saved_network_comes_back_whole(trained, tmp_path):
     assert torch.equal(load_model(tmp_path / "net.safetensors")(x), trained(x))
 
 
-def test_shared_cells_stem_and_wiring_travel_too(tmp_path):
+@pytest.mark.parametrize("wiring", ["published", "chain"])
+def test_shared_cells_stem_and_wiring_travel_too(tmp_path, wiring):
     made = genotype(PLAIN, reductions=(1,), sequence=(0, 0))
-    model = DerivedNetwork(made, 5, 4, stem="imagenet", wiring="published").eval()
+    model = DerivedNetwork(made, 5, 4, stem="imagenet", wiring=wiring).eval()
     save_network(tmp_path / "net.safetensors", model)
     back = load_model(tmp_path / "net.safetensors")
-    assert (back.genotype, back.stem_name, back.wiring) == (made, "imagenet", "published")
+    assert (back.genotype, back.stem_name, back.wiring) == (made, "imagenet", wiring)
 
 
 def test_names_do_not_depend_on_the_order_of_genes(tmp_path, trained, three_cells):

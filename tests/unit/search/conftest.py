@@ -46,15 +46,15 @@ def recorded() -> Recorded:
 def build(recorded, request):
     """build(recipe, **options): the recorded network with α, optimizers and an Iteration in that recipe."""
 
-    def make(recipe: str, execution: str = request.param, **options) -> SimpleNamespace:
+    def make(recipe: str, execution: str = request.param, sequence=range(CELLS), **options) -> SimpleNamespace:
         network = SearchNetwork(DDARTS, num_classes=10, init_channels=4, layers=CELLS, execution=execution).double()
         load_published(network, recorded.state_dict())
-        alphas = Alphas(range(CELLS), 14, 7).double()
+        alphas = Alphas(sequence, 14, 7).double()
         with torch.no_grad():
-            alphas.logits.copy_(recorded.cells("alphas_before"))
+            alphas.logits.copy_(recorded.cells("alphas_before", alphas.sets))
         alpha_optimizer = torch.optim.Adam([alphas.logits], lr=3e-3, betas=(0.9, 0.999), weight_decay=1e-3)
         weight_optimizer = torch.optim.SGD(network.parameters(), lr=0.005, momentum=0.9, weight_decay=3e-4)
-        rule = RECIPES[recipe](CELLS, LossWeights(zero_one=9.0, ablation=0.7))
+        rule = RECIPES[recipe](alphas.sets, LossWeights(zero_one=9.0, ablation=0.7))
         iteration = Iteration(
             network, alphas, alpha_optimizer, TorchEngine(network, weight_optimizer), rule, seed=2, **options
         )

@@ -13,8 +13,9 @@ def zero_one(alpha: torch.Tensor) -> torch.Tensor:
 
 
 class PublishedLoop:
-    def __init__(self, network, alphas: torch.Tensor) -> None:
+    def __init__(self, network, alphas: torch.Tensor, sequence=None) -> None:
         self.network = network
+        self.sequence = sequence or range(len(alphas))
         self.alphas = [a.clone().requires_grad_() for a in alphas]
         self.alpha_optimizers = [
             torch.optim.Adam([a], lr=3e-3, betas=(0.9, 0.999), weight_decay=1e-3) for a in self.alphas
@@ -24,7 +25,8 @@ class PublishedLoop:
 
     def loss(self, batch) -> torch.Tensor:
         # A copy of α enters the graph, so that stepping one cell does not disturb the retained graph of the others.
-        weights = torch.stack([torch.sigmoid(a.clone()) for a in self.alphas])
+        copies = [torch.sigmoid(a.clone()) for a in self.alphas]
+        weights = torch.stack([copies[cell] for cell in self.sequence])
         return F.cross_entropy(self.network(batch[0], weights), batch[1])
 
     def architecture_step(self, batch) -> None:

@@ -49,3 +49,9 @@ def test_from_a_baseline_adding_and_dropping_operations_are_two_things():
 
 def test_a_run_that_only_pretrains_is_told_so():
     assert "every step belongs to pretraining" in reach.warning([(0, 1.0), (0, 0.5)], 0.1, 0.1, 0.85, 10.0)
+
+
+def test_steps_at_the_rate_of_the_end_alone_need_a_higher_end():
+    line = reach.warning([(4, 0.0), (0, 0.5)], 0.1, 0.01)  # the official recipe, after as long a pretraining
+    assert "--arch_learning_rate 0.75 --arch_learning_rate_min 0.75" in line
+    assert reach.warning([(4, 0.0), (0, 0.5)], 0.75, 0.75) is None

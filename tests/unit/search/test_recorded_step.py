@@ -108,6 +108,38 @@ def test_official_matches_retained_graph_backwards_for_three_iterations(build, r
         assert_close(ours[name].detach(), theirs.detach())
 
 
+def test_official_pretraining_and_shared_cells_match_retained_graph_backwards(build, recorded):
+    sequence = (0, 1, 1, 2, 0, 2, 2, 1)
+    case = build("official", sequence=sequence, ablation=False)
+    network = build("official", execution="reference").network
+    naive = PublishedLoop(network, recorded.cells("alphas_before", 3), sequence)
+    for step in range(2):
+        case.iteration.pretraining_step(recorded.train, step)
+        naive.weight_step(recorded.train)
+        assert_close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))  # of both batches
+    for step in range(2, 3):
+        case.iteration.architecture_step(recorded.valid, step)
+        naive.architecture_step(recorded.valid)
+        assert_close(case.alphas.logits.detach(), torch.stack(naive.alphas).detach())
+        report = case.iteration.weight_step(recorded.train, step)
+        naive.weight_step(recorded.train)
+        assert_close(report.gradient_norm, naive.norm)
+    assert_close(case.recipe.left, torch.stack([a.grad for a in naive.alphas]))
+
+
+@pytest.mark.parametrize(("recipe", "together"), [("paper", [(0, 2), (1, 3, 4, 5, 6, 7)]), ("official", [(0,), (1,)])])
+def test_who_is_ablated_where_positions_share_a_cell(recipe, together, build, recorded, monkeypatch):
+    asked = []
+
+    def spy(loss_from, weights, replacement, ablated):
+        asked.extend(map(tuple, ablated))
+        return ablated_losses(loss_from, weights, replacement, ablated)
+
+    monkeypatch.setattr(iteration_module, "ablated_losses", spy)
+    build(recipe, sequence=(0, 1, 0, 1, 1, 1, 1, 1)).iteration.architecture_step(recorded.valid, step=0)
+    assert asked == together
+
+
 def test_evaluation_mode_e(build, recorded):
     case = build("paper")
     case.network.eval()

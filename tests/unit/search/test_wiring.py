@@ -115,7 +115,7 @@ ACTS = {
 }
 RUNS = "about the run's folder and length: tests/integration"
 REFUSED = "refused by validation in this version: tests/unit/config"
-BASELINE = "about searches from a baseline: tests/unit/search/test_layout.py and tests/integration"
+BASELINE = "about searches from a baseline: tests/unit/search/test_search_layout.py and tests/integration"
 NO_EFFECT = "published, without effect: tests/unit/config"
 EXEMPT = {
     "out": RUNS,
