@@ -1,11 +1,11 @@
 """This run beside an earlier one. Only ratios to the baseline are compared: both sides of a ratio come from one run on
 one machine, so it means the same on another; seconds do not."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ddarts.config.files import read_json
 from ddarts.runtime.errors import UsageError
 from ddarts_benchmarks.results_file import SCHEMA
 
@@ -18,17 +18,7 @@ Rows = Sequence[Mapping[str, Any]]
 def load(path: str | Path, subject: str, device: str) -> Rows:
     """Rows of an earlier run of `subject` on a `device` of this type; UsageError says what is wrong with the file."""
     where = f"--compare {path}"
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot be read ({error.strerror})") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{where}: is larger than {MAX_BYTES >> 20} MiB, which no results are")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise UsageError(f"{where}: is not a JSON file") from None
+    found = read_json("--compare", path, "results are", MAX_BYTES)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or "subject" not in found:
         raise UsageError(f"{where}: holds no results of this version of ddarts bench")
     if found["subject"] != subject:

@@ -1,6 +1,7 @@
-"""Configuration files: YAML, read safely, written in one step."""
+"""Files that options name: configurations (YAML, read safely, written in one step) and JSON."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,31 @@ def read_options(cls: type, path: str | Path) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     import yaml
 
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"--config {path}: cannot be read ({error.strerror})") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"--config {path}: is larger than {MAX_BYTES >> 20} MiB, which no configuration is")
+    data = _bytes(path, f"--config {path}", "configuration is", MAX_BYTES)
     try:
         return yaml.safe_load(data)
     except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         raise UsageError(f"--config {path}: is not a YAML file{where}") from None
+
+
+def read_json(option: str, path: str | Path, what: str, limit: int) -> Any:
+    """The content of the JSON file that `option` names. UsageError where it is none, or has more than `limit` bytes,
+    "which no `what`" ("weights are")."""
+    where = f"{option} {path}"
+    try:
+        return json.loads(_bytes(path, where, what, limit))
+    except (ValueError, RecursionError):
+        raise UsageError(f"{where}: is not a JSON file") from None
+
+
+def _bytes(path: str | Path, where: str, what: str, limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"{where}: cannot be read ({error.strerror})") from None
+    if len(data) > limit:
+        raise UsageError(f"{where}: is larger than {limit >> 20} MiB, which no {what}")
+    return data

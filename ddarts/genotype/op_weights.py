@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ddarts.config.files import read_json
 from ddarts.config.values import shown
 from ddarts.runtime.errors import UsageError
 from ddarts.space.primitives import DARTOPTI
@@ -30,17 +31,7 @@ def read_weights(path: str | Path) -> dict[str, float]:
     UsageError, naming the file, where it cannot be read or does not give every operation a weight.
     """
     where = f"--op_weights {path}"
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{where}: cannot be read ({error.strerror})") from None
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{where}: is larger than {MAX_BYTES >> 20} MiB, which no weights are")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise UsageError(f"{where}: is not a JSON file") from None
+    found = read_json("--op_weights", path, "weights are", MAX_BYTES)
     if isinstance(found, dict) and found.get("subject") == "ops" and KEY not in found:
         raise UsageError(f"{where}: has no weights yet; finish it with ddarts bench ops")
     weights = found.get(KEY, found) if isinstance(found, dict) else found

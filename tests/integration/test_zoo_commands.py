@@ -35,7 +35,9 @@ def train(capsys, tmp_path):
     return work
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if entry.alias_of else n for n, entry in ENTRIES.items()]
+)
 def test_cost_and_show_work_for_every_name_or_say_why_not(capsys, tmp_path, name):
     costs = f"cost --arch {name} --dataset imagenet --init_channels 4 --imagenet_stem"
     if name == BROKEN:
