@@ -16,6 +16,7 @@ from ddarts.runtime.errors import DdartsError
 
 TRACE, SNAPSHOT = "trace.json.gz", "memory.pickle"
 SKIPPED, WARM_UP, TRACED = 2, 1, 3  # steps: those that allocate and compile, the profiler's own first one, and the rest
+_WHOLE = "ProfilerStep*"  # what the profiler calls a step
 _SHOWN = 12  # operations in the log
 _NAME = 44  # characters of an operation's name
 _EVENTS = 200_000  # allocations that a snapshot remembers
@@ -39,8 +40,9 @@ def profiling(enabled: bool, run_dir: Path, device: torch.device) -> Iterator[Ca
 
     def write(profile: torch.profiler.profile) -> None:
         nonlocal done
-        done = True
-        _write(profile, folder, device)
+        done = profile.step_num > SKIPPED + WARM_UP
+        if done:
+            _write(profile, folder, device)
 
     kinds = torch.profiler.ProfilerActivity
     profile = torch.profiler.profile(
@@ -108,7 +110,9 @@ def _write(profile: torch.profiler.profile, folder: Path, device: torch.device) 
 def longest(averages: Any, device: torch.device) -> list[str]:
     """The operations that take longest by themselves, of what a profile counted: a table of lines."""
     attribute = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    rows = sorted(((getattr(row, attribute), row.count, row.key) for row in averages), reverse=True)
+    rows = sorted(
+        ((getattr(row, attribute), row.count, row.key) for row in averages if row.key != _WHOLE), reverse=True
+    )
     total = sum(microseconds for microseconds, _, _ in rows) or 1.0
     lines = [f"{'operation':<{_NAME}} {'calls':>8} {'ms':>10} {'share':>7}"]
     for microseconds, calls, name in rows[:_SHOWN]:
