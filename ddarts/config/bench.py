@@ -21,7 +21,7 @@ class BenchConfig(common.DataOptions):
 
     subject: str | None = option(
         None,
-        "what to measure: kernels, supernet, search, train or ops (train and data come later)",
+        "what to measure: kernels, supernet, search, train or ops (data comes later)",
         required="say what to measure: kernels, supernet, search, train or ops",
         positional=True,
     )

@@ -207,6 +207,7 @@ class RunOptions:
     )
     max_steps: int | None = option(None, "stop after this many steps in all (left out: no limit)", minimum=1)
     checkpoint_every: int = option(0, "steps between checkpoints, besides one after every epoch (0: none)", minimum=0)
+    profile: bool = option(False, "trace a few steps and list the operations that take longest")
     engine: str = option("torch", "who steps the weights", choices=("torch", "deepspeed"))
     ds_config: str | None = option(
         None, "DeepSpeed's settings (JSON), for what ddarts has no option for (left out: ZeRO stage 0)"

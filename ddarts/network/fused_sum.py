@@ -5,11 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 from ddarts_kernels.layout import accumulation_dtype
-from ddarts_kernels.mixed_sum.reference import Norm
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ddarts.ops import weighted  # noqa: F401 (registers mixed_sum)
 from ddarts.ops.staging import run
 
 
@@ -41,15 +39,13 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, norms: Sequence[Affine | None], *inputs: Tensor) -> Tensor:
-        known, first = [norm for norm in norms if norm is not None], inputs[0]
+        first = inputs[0]
         ones = first.new_ones(first.shape[1], dtype=accumulation_dtype(first.dtype))
-        none = Affine(torch.zeros_like(ones), ones, ones)
-        mean, scale, _ = (torch.stack(values) for values in zip(*(norm or none for norm in norms), strict=True))
-        kinds = [Norm.NONE if norm is None else Norm.FIXED for norm in norms]
-        lines = list(range(len(inputs)))
-        weights = ones.new_ones(len(inputs))
-        out, _, _ = run("mixed_sum", first.device, list(inputs), weights, lines, kinds, mean, scale, None, False, 0.0)
-        return out.add_(torch.stack([norm.bias for norm in known]).sum(0)[:, None, None]) if known else out
+        zeros = torch.zeros_like(ones)
+        rows = (norm or Affine(zeros, ones, zeros) for norm in norms)
+        mean, scale, bias = (torch.stack(values) for values in zip(*rows, strict=True))
+        out = run("node_sum", first.device, list(inputs), first.new_ones(1, len(inputs)), mean[None], scale[None])
+        return out.add_(bias.sum(0)[:, None, None]) if any(norms) else out
 
     @staticmethod
     @once_differentiable

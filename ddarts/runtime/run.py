@@ -5,7 +5,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from ddarts.config.files import to_yaml
 from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DdartsError, DivergedError, UsageError
+from ddarts.runtime.profiling import profiling
 from ddarts.runtime.progress import Progress
 from ddarts.runtime.ranks.group import Group, RankLostError, single
 from ddarts.runtime.rundir import (
@@ -81,6 +82,10 @@ class Run:
     def progress(self, total: int, what: str, done: int) -> Progress:
         """The progress of the run's steps, which the first rank shows."""
         return Progress(total, what, report_freq=self.config.report_freq, done=done, shown=self.group.is_first)
+
+    def profiling(self, device: torch.device) -> AbstractContextManager[Callable[[], object]]:
+        """The profile of the run's steps, which the first rank makes where it is asked for."""
+        return profiling(self.config.profile and self.group.is_first, self.run_dir, device)
 
     def stop_if_requested(self, step: int, state: Callable[[], Mapping[str, Any]]) -> None:
         """At a step's edge: when a signal asked any rank to stop, save and raise Requeue, on all of them."""
@@ -154,7 +159,7 @@ def _restore(config: Any, run_dir: Path, group: Group, exits: ExitStack) -> tupl
 # What a run may be continued with in another value; everything else would make another run of it.
 FREE = frozenset(
     (
-        *("resume", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq"),
+        *("resume", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq", "profile"),
         *("engine", "ds_config", "rank_timeout", "check_ranks_every"),
         *("device", "backend", "supernet", "loader", "workers", "compile", "channels_last"),
         *("data", "download", "init_from", "baselines", "op_threshold", "parse_method", "no_arch_metric"),

@@ -75,7 +75,8 @@ class Engine:
         if self.run.restored is None:
             self._save()
         phase_of = phases(self.schedule, self.iteration, self.data.valid, self.taken)
-        with self.run.progress(self.total, "search", self.step) as self.progress:
+        trace = self.run.profiling(self.searcher.device)
+        with self.run.progress(self.total, "search", self.step) as self.progress, trace as self.traced:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
             while self.step < self.total and not self.departure.settled:
                 self._run_epoch(phase_of(self.epoch))
@@ -106,6 +107,7 @@ class Engine:
             self.step += 1
             self.taken += phase.validates
             self.run.clock.lap()
+            self.traced()
             self._report()
             self._check_ranks()
             self.run.stop_if_requested(self.step, self.state)

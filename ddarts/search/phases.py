@@ -9,6 +9,7 @@ from typing import Protocol
 from ddarts.config.search import SearchConfig
 from ddarts.data.loader import Loader
 from ddarts.runtime.parts import Batch
+from ddarts.runtime.profiling import span
 from ddarts.runtime.schedule import cosine
 from ddarts.search.iteration import ArchitectureReport, Iteration, WeightReport
 
@@ -47,8 +48,10 @@ class Bilevel:
         self.iteration, self.valid = iteration, valid
 
     def step(self, batch: Batch, number: int) -> Reports:
-        architecture = self.iteration.architecture_step(next(self.valid), number)
-        return architecture, self.iteration.weight_step(batch, number)
+        with span("architecture step"):
+            architecture = self.iteration.architecture_step(next(self.valid), number)
+        with span("weight step"):
+            return architecture, self.iteration.weight_step(batch, number)
 
 
 class SingleLevel:

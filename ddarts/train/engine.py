@@ -76,7 +76,8 @@ class Engine:
             write(self.model.genotype, self.run.run_dir / "genotype.json", overwrite=True)
         if self.run.restored is None:
             self._save()
-        with self.run.progress(self.total, "train", self.step) as self.progress:
+        trace = self.run.profiling(self.trainer.device)
+        with self.run.progress(self.total, "train", self.step) as self.progress, trace as self.traced:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
             while self.step < self.total:
                 self._run_epoch()
@@ -109,6 +110,7 @@ class Engine:
             self.trainer.average.update(self.model)
         self.batch, self.step, self.images = self.batch + 1, self.step + 1, self.images + len(labels) * self.group.size
         self.run.clock.lap()
+        self.traced()
         self._report(report, len(labels))
         every = self.config.check_ranks_every
         if every and self.step % every == 0:

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddarts.runtime.errors import DivergedError
 from ddarts.runtime.parts import split, totals, weighted
+from ddarts.runtime.profiling import span
 from ddarts.runtime.ranks.group import Group, single
 
 SMALLEST_SCALE = 1.0
@@ -69,14 +70,15 @@ class Stepper:
             total, loss = weighted(total, share), weighted(loss.detach(), share)
             self._backward(total, last=part is parts[-1][1])
             seen.append([total.detach(), loss, correct])
-        norm, total, loss, correct = self._reduce(*totals(seen))
-        self._note(~torch.isfinite(total), number)
-        self._update(norm, number)
+        with span("update"):
+            norm, total, loss, correct = self._reduce(*totals(seen))
+            self._note(~torch.isfinite(total), number)
+            self._update(norm, number)
         return StepReport(loss, correct)
 
     def _losses(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss to descend on, that of the main classifier, and the number of images that this one gets right."""
-        with self.autocast():
+        with span("forward"), self.autocast():
             output = self.forward(images)
             logits, auxiliary = output if isinstance(output, tuple) else (output, None)
             loss = total = self._loss(logits, labels)
@@ -87,7 +89,7 @@ class Stepper:
     def _backward(self, total: Tensor, last: bool) -> None:
         """Add to the gradients. On several ranks DDP reduces them meanwhile, with the last part of the batch."""
         ddp = self.forward if isinstance(self.forward, DistributedDataParallel) else None
-        with nullcontext() if last or ddp is None else ddp.no_sync():
+        with span("backward"), nullcontext() if last or ddp is None else ddp.no_sync():
             self.scaler.scale(total).backward()
 
     def _reduce(self, *seen: Tensor) -> list[Tensor]:

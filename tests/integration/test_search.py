@@ -1,6 +1,7 @@
 """The search as a user runs it, on 8x8 digits so that it takes seconds."""
 
 import copy
+import gzip
 import json
 import os
 import signal
@@ -234,3 +235,10 @@ def test_bf16_on_the_cpu_follows_fp32(tmp_path):
     for name, value in one.items():
         if name.endswith("weight"):
             assert (value - other[name]).abs().max() < 0.02 * value.abs().max() + 1e-3, name
+
+
+def test_a_profiled_search_leaves_a_trace_of_its_steps(tmp_path):
+    run(tmp_path, profile=True, epochs=1)
+    packed = (tmp_path / "search" / "run" / "profile" / "trace.json.gz").read_bytes()
+    names = [event.get("name") for event in json.loads(gzip.decompress(packed))["traceEvents"]]
+    assert names.count("architecture step") == names.count("weight step") > 0

@@ -270,6 +270,7 @@ EXEMPT = {
     "resume": "the same bits: see the tests above",
     "checkpoint_every": "the same bits: see the tests above",
     "report_freq": "lines of the log",
+    "profile": "the same bits, and a trace: see the test below",
     "engine": "there is one in this version; others are refused",
     "ds_config": "refused in this version",
 }
@@ -315,6 +316,16 @@ def test_channels_last_and_the_other_loader_compute_the_same(config):
         found.append(read_network(run_dir_of(changed) / "last.safetensors")[0]["classifier.weight"])
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(found[2], found[0], rtol=1e-3, atol=1e-5)
+
+
+def test_a_profiled_run_ends_in_the_same_bits_and_leaves_a_trace(config):
+    ddarts.train(config)
+    profiled = replace(config, save="b", profile=True)
+    ddarts.train(profiled)
+    assert fingerprint(run_dir_of(profiled)) == fingerprint(run_dir_of(config))
+    log = (run_dir_of(profiled) / "log.txt").read_text()
+    assert (run_dir_of(profiled) / "profile" / "trace.json.gz").stat().st_size > 1000
+    assert "INFO operation " in log and "aten::convolution_backward " in log
 
 
 def test_a_last_batch_of_one_image_is_left_out(config):

@@ -123,6 +123,7 @@ EXEMPT = {
     "resume": RUNS,
     "max_steps": RUNS,
     "checkpoint_every": RUNS,
+    "profile": RUNS,
     "backend": "chosen for the whole process: tests/ops/test_backend_choice.py",
     "engine": REFUSED,
     "ds_config": REFUSED,
