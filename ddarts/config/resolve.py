@@ -30,7 +30,7 @@ def resolve(cls: type[Config], given: Mapping[str, Any] | None = None, config_fi
     asked = _converted(cls, given or {})
     from_file = read_options(cls, config_file) if config_file else {}
     chosen = {**from_file, **asked}
-    if chosen.get("resume"):
+    if chosen.get("resume") and not chosen.get("seeds"):  # the runs of several seeds are found by their names
         chosen = _continued(cls, chosen)
     if "dataset" in specs(cls) and chosen.get("dataset") is None:
         chosen["dataset"] = default_dataset(chosen.get("data"))

@@ -28,6 +28,12 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     seed: int = option(
         2, "seed of weights, halves, order, augmentation and ablations", minimum=0, maximum=common.MAX_SEED
     )
+    seeds: tuple[int, ...] | None = option(
+        None,
+        "search with each of these seeds, on one device in turn, on several at once, and compare what they find",
+        minimum=0,
+        maximum=common.MAX_SEED,
+    )
     train_portion: float = option(
         0.5, "share of the images that train the weights; the rest moves α", exclusive_minimum=0, exclusive_maximum=1
     )
@@ -114,6 +120,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         if self.supernet == "fused" and (self.amp or self.precision in ("bf16", "fp16")):
             yield "--supernet fused: computes in fp32 only; leave it out, or --amp and --precision"
         yield from self._backend_conflicts()
+        yield from self._seed_conflicts()
         yield from self._baseline_conflicts()
         if self.steps is not None and self.multiplier > self.steps:
             yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
@@ -131,6 +138,12 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             value = getattr(self, name)
             if self.arch_baseline and value is not None:
                 yield f"--{name} {value}: --arch_baseline {self.arch_baseline} brings its own; leave one of them out"
+
+    def _seed_conflicts(self) -> Iterator[str]:
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            yield f"--seeds {','.join(map(str, self.seeds))}: names a seed twice"
+        if self.seeds and self.resume not in (None, "auto"):
+            yield f"--resume {self.resume}: --seeds has several runs; give --resume without a value, and --save"
 
     def _backend_conflicts(self) -> Iterator[str]:
         told = self.backend != "auto"

@@ -92,7 +92,9 @@ class Run:
         if not self.group.agreed_to_stop():
             return
         self.save(step, state())
-        why = Requeue(self.config.command, self.run_dir, self.stop.signal_name or "a signal to another rank", step)
+        why = Requeue.of_run(
+            self.config.command, self.run_dir, self.stop.signal_name or "a signal to another rank", step
+        )
         if self.group.is_first:
             mark_end(self.run_dir, REQUEUE, {"step": step, "message": str(why)})
         raise why
@@ -159,7 +161,7 @@ def _restore(config: Any, run_dir: Path, group: Group, exits: ExitStack) -> tupl
 # What a run may be continued with in another value; everything else would make another run of it.
 FREE = frozenset(
     (
-        *("resume", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq", "profile"),
+        *("resume", "seeds", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq", "profile"),
         *("engine", "ds_config", "rank_timeout", "check_ranks_every"),
         *("device", "backend", "supernet", "loader", "workers", "compile", "channels_last"),
         *("data", "download", "init_from", "baselines", "op_threshold", "parse_method", "no_arch_metric"),

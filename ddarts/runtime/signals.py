@@ -17,9 +17,11 @@ class Requeue(DdartsError):  # noqa: N818 (a request, not an error)
 
     exit_code = 75
 
-    def __init__(self, command: str, run_dir: str | os.PathLike[str], signal_name: str, step: int) -> None:
+    @classmethod
+    def of_run(cls, command: str, run_dir: str | os.PathLike[str], signal_name: str, step: int) -> "Requeue":
+        """A run that stopped at a step's edge."""
         resume = f"ddarts {command} --resume {shlex.quote(os.fspath(run_dir))}"
-        super().__init__(f"stopped by {signal_name} after step {step}, checkpoint saved; continue with: {resume}")
+        return cls(f"stopped by {signal_name} after step {step}, checkpoint saved; continue with: {resume}")
 
 
 class StopRequest:

@@ -61,6 +61,7 @@ def build_data(
     group = group or single(device)
     images = asked_for(config, "train")
     first, second = (images.subset(part) for part in halves(images.labels, config.train_portion, config.seed))
+    group.check_share(images.spec.name, min(len(first), len(second)))
     augmentation = training_augmentation(config, images.spec)
     batches = partial(
         make_loader,

@@ -26,6 +26,7 @@ from ddarts.search.discretise import ParseRule, mixing_of
 from ddarts.search.iteration import ArchitectureReport, WeightReport
 from ddarts.search.layout import BASELINE_ALPHA, layout_of
 from ddarts.search.phases import Phase, Schedule, phases
+from ddarts.search.seeds import search_seeds
 from ddarts.supernet.network import frozen_statistics, steady_weights
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def search(config: SearchConfig) -> dict[str, Any]:
     checkpoints. Raises UsageError or DdartsError with one line that says what to do.
     """
     config = validate(config)
+    if config.seeds:
+        return search_seeds(config)
     layout_of(config)  # a baseline that is not there or does not fit is refused before any work
     with use_backend(config.backend), open_ranks(config) as group, open_run(config, "search", group) as run:
         data, searcher = build(config, group)
@@ -92,6 +95,10 @@ class Engine:
             config.op_threshold,
             BASELINE_ALPHA if config.arch_baseline else None,
         )
+        if line and self.group.size > 1:
+            line += (
+                f"; {self.group.size} ranks with --batch_size {config.batch_size} leave {self.per_epoch} steps an epoch"
+            )
         if line:
             _log.warning(line)
 

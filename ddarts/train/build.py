@@ -157,6 +157,7 @@ def build_data(
     group = group or single(device)
     train, test = asked_for(config, "train"), asked_for(config, "test")
     _check_splits(train, test)
+    group.check_share(train.spec.name, len(train))
     augmentation = training_augmentation(config, train.spec)
     make = partial(
         make_loader,

@@ -139,7 +139,7 @@ def test_debug_shows_where_a_fault_comes_from(stand_in, capsys):
 def test_a_run_that_was_stopped_asks_to_be_started_again(stand_in, capsys):
     from ddarts.runtime.signals import Requeue
 
-    stand_in("search", work=fail(Requeue("search", "logs/search/a", "SIGTERM", 7)))
+    stand_in("search", work=fail(Requeue.of_run("search", "logs/search/a", "SIGTERM", 7)))
     assert main(["search"]) == 75
     assert capsys.readouterr().err.startswith("ddarts: stopped by SIGTERM after step 7")
 

@@ -143,6 +143,11 @@ class Group:
         if self.size > 1:
             self._sum(torch.zeros(1, device=self.device))
 
+    def check_share(self, what: str, images: int) -> None:
+        """UsageError where so few images leave a rank with fewer than the 2 that BN needs."""
+        if images < 2 * self.size and self.size > 1:
+            raise UsageError(f"{what}: {images} images are too few for {self.size} ranks; start at most {images // 2}")
+
     def publish(self, error: BaseException) -> None:
         """Leave word of why this rank fails, for those that wait for it."""
         if self._store is not None:

@@ -48,7 +48,7 @@ def test_outside_the_main_thread_it_does_nothing():
 
 
 def test_requeue_tells_the_command():
-    error = Requeue("search", "logs/search/my run", "SIGUSR1", 120)
+    error = Requeue.of_run("search", "logs/search/my run", "SIGUSR1", 120)
     assert isinstance(error, DdartsError) and error.exit_code == 75
     assert str(error) == (
         "stopped by SIGUSR1 after step 120, checkpoint saved; "
