@@ -23,6 +23,7 @@ from ddarts.search.ablation import ablated_losses, draws
 from ddarts.search.losses import Contributions, contributions, zero_one_loss
 from ddarts.search.recipes import Recipe
 from ddarts.supernet.alphas import Alphas
+from ddarts.supernet.diagnose import first_not_finite
 from ddarts.supernet.network import SearchNetwork, States, frozen_statistics, steady_weights
 
 
@@ -82,9 +83,11 @@ class Iteration:
         self.parameters = list(network.parameters())
         self._before: dict | None = None  # α as before the architecture step, while the weight step may take it back
         self._overflowed = False
+        self._seen: Tensor  # images of the step that is taken
 
     def architecture_step(self, batch: Batch, step: int) -> ArchitectureReport:
         """Step every α once on a validation batch; `step` numbers the ablation draws."""
+        self._seen = batch[0]
         seen = [self._examine(part, share, step) for share, part in split(batch, self.parts)]
         ce, losses, ce_gradient, *weight_gradients = totals(seen)
         ce, losses, ce_gradient = self.group.step_mean(ce, losses, ce_gradient)
@@ -99,6 +102,7 @@ class Iteration:
 
     def weight_step(self, batch: Batch, step: int) -> WeightReport:
         """Step the weights once on a training batch (after `architecture_step`, if there is one)."""
+        self._seen = batch[0]
         others = [self.alphas.logits] if self.recipe.needs_training_gradient else []
         seen, added, parts = [], self.recipe.left_for_weights(), split(batch, self.parts)
         for share, part in parts:
@@ -116,6 +120,7 @@ class Iteration:
 
     def joint_step(self, batch: Batch, step: int) -> tuple[ArchitectureReport, WeightReport]:
         """`--single_level`: one batch and one backward pass for α and weights together."""
+        self._seen = batch[0]
         seen, parts = [], split(batch, self.parts)
         for share, part in parts:
             mixing = self.alphas.mixing()
@@ -222,9 +227,15 @@ class Iteration:
         """Whether loss and gradient are finite; DivergedError if not, unless a loss scale takes care of it."""
         sound = bool(torch.isfinite(loss) & torch.isfinite(norm))
         if not sound and not self.weights.scale.enabled:
-            where = what.format(self.group.at_fault())
-            raise DivergedError(f"{where} is not finite (loss {loss.item():g}); nothing was updated from it")
+            where, first = what.format(self.group.at_fault()), self._first_not_finite()
+            raise DivergedError(f"{where} is not finite (loss {loss.item():g}{first}); nothing was updated from it")
         return sound
+
+    def _first_not_finite(self) -> str:
+        """Where in this rank's part of the step the network put out the first number that is not finite, if it did."""
+        with self.autocast():
+            where = first_not_finite(self.network, self._seen, self.alphas.per_position(self.alphas.mixing()))
+        return f", first in {where}" if where else ""
 
     def _keep_alphas(self) -> None:
         """Under a loss scale: remember α, Adam's moments and the recipe's buffers."""

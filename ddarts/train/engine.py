@@ -12,6 +12,7 @@ import torch
 
 from ddarts.config import TrainConfig, validate
 from ddarts.genotype.files import write
+from ddarts.network.diagnose import naming_operation
 from ddarts.network.model import DerivedNetwork
 from ddarts.network.weights import save_network
 from ddarts.ops import use_backend
@@ -104,7 +105,7 @@ class Engine:
         self.run.clock.stop(self.trainer.device)
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
-        with self.run.naming_checkpoint():
+        with self.run.naming_checkpoint(), naming_operation(self.model, images):
             report = self.stepper.step(images, labels, self.step + 1)
         if self.trainer.average is not None:
             self.trainer.average.update(self.model)

@@ -34,7 +34,7 @@ def test_weights_and_metadata_come_back(tmp_path):
 def test_a_header_of_any_length_is_read(tmp_path):
     """The file begins with that length; in one of 32 files its first byte is the one that pickles begin with."""
     beginnings = set()
-    for size in range(300):
+    for size in range(0, 264, 8):
         save_weights(tmp_path / "w.safetensors", {"a": torch.ones(2)}, {"note": "x" * size})
         beginnings.add((tmp_path / "w.safetensors").read_bytes()[0])
         assert load_weights(tmp_path / "w.safetensors")[1] == {"note": "x" * size}
