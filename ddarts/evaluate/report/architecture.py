@@ -17,10 +17,10 @@ from ddarts.genotype import zoo
 from ddarts.genotype.schema import Genotype
 from ddarts.network.counting import NetworkCost, network_cost
 from ddarts.network.registry import PUBLISHED_CHANNELS, channels
-from ddarts.network.stems import stem_for
 from ddarts.network.trained import read_trained
 from ddarts.runtime.errors import DdartsError
 from ddarts.space.primitives import OPERATIONS
+from ddarts.space.stems import stem_for
 
 ARTICLE_CHANNELS = 36  # of the article's networks on CIFAR
 
