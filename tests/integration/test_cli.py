@@ -88,6 +88,20 @@ def test_the_published_search_command(stand_in, capsys):
     assert {name: getattr(options, name) for name in wanted} == wanted
 
 
+def test_the_published_search_from_a_baseline(stand_in, capsys):
+    calls = stand_in("search", SEARCHED)
+    words = "search --batch_size 96 --arch_baseline ResNet18 --amp"
+    assert main(words.split()) == main([*words.split(), "--data", "/x"]) == 0
+    assert capsys.readouterr().err == ""
+    digits, cifar = calls
+    wanted = {"batch_size": 96, "arch_baseline": "ResNet18", "amp": True, "layers": None, "steps": None}
+    for options, more in (
+        (digits, {"dataset": "digits", "init_channels": 2, "image_size": 16, "pretrain_epochs": 1}),
+        (cifar, {"dataset": "cifar10", "init_channels": 32, "epochs": 50, "pretrain_epochs": 5}),
+    ):
+        assert {name: getattr(options, name) for name in wanted | more} == wanted | more
+
+
 def test_the_published_training_command(stand_in, capsys):
     calls = stand_in("train", TRAINED)
     assert main(PUBLISHED_TRAIN.split()) == 0

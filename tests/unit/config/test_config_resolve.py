@@ -16,7 +16,7 @@ from ddarts.config import (
     to_yaml,
 )
 from ddarts.config.options import specs
-from ddarts.config.presets import PRESETS, preset
+from ddarts.config.presets import BASELINE_PRESETS, PRESETS, preset
 from ddarts.runtime.errors import DdartsError, UsageError
 
 
@@ -61,6 +61,25 @@ def test_default_then_preset_then_file_then_command_line(yaml_file):
 def test_a_file_may_turn_on_what_the_command_line_turns_off(yaml_file):
     path = yaml_file("amp: true\n")
     assert resolve(SearchConfig, {}, path).amp and not resolve(SearchConfig, {"amp": False}, path).amp
+
+
+@pytest.mark.parametrize("dataset", BASELINE_PRESETS)
+def test_a_search_from_a_baseline_has_presets_of_its_own(dataset):
+    values = BASELINE_PRESETS[dataset]()
+    chosen = resolve(SearchConfig, {"dataset": dataset, "arch_baseline": "ResNet18"})
+    assert {name: getattr(chosen, name) for name in values} == values
+    assert resolve(SearchConfig, {"dataset": dataset}).epochs != chosen.epochs
+    assert chosen.epochs >= 5 + 5  # five distances, the first after five epochs: else it could never settle
+
+
+def test_cells_and_nodes_are_published_numbers_or_the_baselines(tmp_path):
+    assert (SearchConfig().layers, SearchConfig().steps) == (8, 4)
+    chosen = resolve(SearchConfig, {"dataset": "digits", "arch_baseline": "ResNet18"})
+    assert (chosen.layers, chosen.steps) == (None, None)
+    to_yaml(chosen, tmp_path / "config.yaml")
+    assert from_yaml(SearchConfig, tmp_path / "config.yaml") == chosen
+    with pytest.raises(UsageError, match="--layers 8: --arch_baseline ResNet18 brings its own"):
+        resolve(SearchConfig, {"dataset": "digits", "arch_baseline": "ResNet18", "layers": "8"})
 
 
 @pytest.mark.parametrize("key", PRESETS)
@@ -195,6 +214,15 @@ def test_options_without_effect_say_so_once_and_only_when_given(caplog, yaml_fil
     assert len(messages(caplog, {}, yaml_file("gpus: [0]"))) == 1
     assert messages(caplog, {"pretrain_epochs": "0"}) == []
     assert "--pretrain_epochs 3 has no effect" in messages(caplog, {"pretrain_epochs": "3"})[0]
+    assert "--baseline_wiring chain has no effect" in messages(caplog, {"baseline_wiring": "chain"})[0]
+    assert f"--baselines {tmp_path} has no effect" in messages(caplog, {"baselines": str(tmp_path)})[0]
+    given = {
+        "arch_baseline": "ResNet18",
+        "pretrain_epochs": "3",
+        "baseline_wiring": "chain",
+        "baselines": str(tmp_path),
+    }
+    assert messages(caplog, given) == []
     to_yaml(SearchConfig(), tmp_path / "config.yaml")
     assert messages(caplog, {}, tmp_path / "config.yaml") == []
 
