@@ -11,17 +11,20 @@ _PLACES = ("save", "out", "resume")  # where the run lies, not what it computes
 
 
 def chosen(config: Any) -> dict[str, Any]:
-    """The options that differ from what the command would take by itself: its defaults and the data set's preset."""
+    """The options that differ from what the command would take by itself: its defaults and the data set's preset.
+
+    The shortest such list: all options are given, then every one is left out that the others imply. (What a preset
+    says depends on what is given.)
+    """
     cls = type(config)
     wanted = {name: getattr(config, name) for name in specs(cls) if name not in _PLACES}
-    given: dict[str, Any] = {"dataset": config.dataset}
-    while True:
-        # A preset takes a learning rate's end back where the rate is given, so what is missing can change once more.
-        taken = cls(**{**preset(cls.command, config.dataset or "", given), **given})  # type: ignore[attr-defined]
-        missing = {name: value for name, value in wanted.items() if getattr(taken, name) != value}
-        if not missing:
-            return given
-        given.update(missing)
+    given = {name: value for name, value in wanted.items() if value is not None}
+    for name in [name for name in given if name != "dataset"]:
+        fewer = {other: value for other, value in given.items() if other != name}
+        taken = cls(**{**preset(cls.command, config.dataset or "", fewer), **fewer})  # type: ignore[attr-defined]
+        if all(getattr(taken, other) == value for other, value in wanted.items()):
+            given = fewer
+    return given
 
 
 def command_line(config: Any, save: str) -> str:
