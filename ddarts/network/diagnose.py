@@ -27,12 +27,13 @@ def naming_operation(model: DerivedNetwork, images: Tensor) -> Iterator[None]:
 @torch.no_grad()
 def first_not_finite(model: DerivedNetwork, images: Tensor) -> str | None:
     """In words, the first thing that is not finite when the network sees `images`: the images, a parameter, or what an
-    operation puts out; None where everything is."""
+    operation puts out; None where everything is. Cells run module by module, and stay so: their training has ended."""
     if not is_finite(images):
         return "the images of the batch"
     name = bad_parameter(model)
     if name is not None:
         return f"a weight of {_words(name)}"
+    model.fuse(False)
     with watching(model) as found:
         model(images)
     return _words(found[0]) if found else None

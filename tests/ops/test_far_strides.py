@@ -64,6 +64,8 @@ def test_pools(backend: str, far: Callable[[Sequence[int], int], Tensor]) -> Non
     x = far(SHAPE, 0)
     with ddarts.ops.use_backend(backend):
         for found, expected in zip(
-            torch.ops.ddarts.pools(x, 1, 1e-5), torch.ops.ddarts.pools(x.clone().contiguous(), 1, 1e-5), strict=True
+            torch.ops.ddarts.pools(x, 1, 1e-5, 1),
+            torch.ops.ddarts.pools(x.clone().contiguous(), 1, 1e-5, 1),
+            strict=True,
         ):
             assert torch.equal(found, expected)

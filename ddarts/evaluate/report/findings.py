@@ -12,6 +12,8 @@ from ddarts.genotype.derive import derive
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.errors import DdartsError
 from ddarts.search import reach
+from ddarts.search.layout import BASELINE_ALPHA
+from ddarts.search.phases import Schedule
 
 COLLAPSED = 0.5  # share of skip connections among the operations kept
 FLOOR_MATTERS = 0.1  # share of iterations in which the floor of the ablation loss acts
@@ -49,12 +51,17 @@ def floor_shares(run: RunData) -> list[float]:
 def reach_warning(run: RunData) -> str | None:
     """What `ddarts search` says where α cannot pass the threshold; None where it can, or too little was logged."""
     options, ends = run.options, run.of("epoch")
-    if not ends or not isinstance(ends[0]["step"], int):
+    if not ends:
         return None
-    per_epoch = ends[0]["step"] // (ends[0]["epoch"] + 1)
-    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
-    steps = [max(0, min(per_epoch, total - epoch * per_epoch)) for epoch in range(options.epochs)]
-    return reach.warning(steps, options.arch_learning_rate, options.arch_learning_rate_min, options.op_threshold)
+    schedule, per_epoch = Schedule(options), ends[0]["step"] // (ends[0]["epoch"] + 1)
+    total = min(schedule.epochs * per_epoch, options.max_steps or schedule.epochs * per_epoch)
+    return reach.warning(
+        schedule.alpha_steps(per_epoch, total),
+        options.arch_learning_rate,
+        options.arch_learning_rate_min,
+        options.op_threshold,
+        BASELINE_ALPHA if options.arch_baseline else None,
+    )
 
 
 def _unfinished(run: RunData) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
 """How to repeat a run: the shortest command line that gives its options."""
 
-import dataclasses
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -12,17 +11,20 @@ _PLACES = ("save", "out", "resume")  # where the run lies, not what it computes
 
 
 def chosen(config: Any) -> dict[str, Any]:
-    """The options that differ from what the command would take by itself: its defaults and the data set's preset."""
+    """The options that differ from what the command would take by itself: its defaults and the data set's preset.
+
+    The shortest such list: all options are given, then every one is left out that the others imply. (What a preset
+    says depends on what is given.)
+    """
     cls = type(config)
     wanted = {name: getattr(config, name) for name in specs(cls) if name not in _PLACES}
-    given: dict[str, Any] = {"dataset": config.dataset}
-    while True:
-        # A preset takes a learning rate's end back where the rate is given, so what is missing can change once more.
-        taken = {**_defaults(cls), **preset(cls.command, config.dataset or "", given), **given}  # type: ignore[attr-defined]
-        missing = {name: value for name, value in wanted.items() if taken[name] != value}
-        if not missing:
-            return given
-        given.update(missing)
+    given = {name: value for name, value in wanted.items() if value is not None}
+    for name in [name for name in given if name != "dataset"]:
+        fewer = {other: value for other, value in given.items() if other != name}
+        taken = cls(**{**preset(cls.command, config.dataset or "", fewer), **fewer})  # type: ignore[attr-defined]
+        if all(getattr(taken, other) == value for other, value in wanted.items()):
+            given = fewer
+    return given
 
 
 def command_line(config: Any, save: str) -> str:
@@ -39,7 +41,3 @@ def _words(config: Any) -> Iterator[str]:
         else:
             yield f"--{name}"
             yield ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _defaults(cls: type) -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]

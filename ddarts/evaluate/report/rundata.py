@@ -1,7 +1,7 @@
 """A run folder as it stands, finished or not: options, the log's rows, σ(α) after every epoch, genotype, warnings.
 
 What is missing or damaged leaves a gap and a line in `problems`; only a folder that is no run's is an error.
-Shapes: T epochs, L cell positions, E edges, K operations.
+Shapes: T epochs, S distinct cells, E edges, K operations.
 """
 
 import json
@@ -66,7 +66,7 @@ class RunData:
 
     @cached_property
     def alphas(self) -> tuple[list[int], NDArray[Any]] | None:
-        """Epochs (from 1) and σ(α) [T, L, E, K] after each; from alphas.npz, T = 1, where the log has none."""
+        """Epochs (from 1) and σ(α) [T, S, E, K] after each; from alphas.npz, T = 1, where the log has none."""
         found = [(row["epoch"] + 1, _array(row.get("alphas"))) for row in self.of("alphas")]
         shape = next((array.shape for _, array in reversed(found) if array is not None), None)
         kept = [(epoch, array) for epoch, array in found if array is not None and array.shape == shape]
@@ -110,7 +110,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _array(value: Any) -> NDArray[Any] | None:
-    """`value` as finite numbers [L, E, K], or None where it is no such thing."""
+    """`value` as finite numbers [S, E, K], or None where it is no such thing."""
     try:
         array = np.asarray(value, dtype=np.float64)
     except (ValueError, TypeError):

@@ -10,6 +10,7 @@ from ddarts.evaluate.report.charts import Chart, Series, Tile, chart, number
 from ddarts.evaluate.report.findings import floor_shares
 from ddarts.evaluate.report.heat import Panel, panels
 from ddarts.evaluate.report.rundata import Points, RunData
+from ddarts.search.phases import Schedule
 from ddarts.space.primitives import SPACES
 from ddarts.space.topology import edge_index, steps_of
 
@@ -36,6 +37,7 @@ def context(run: RunData) -> dict[str, Any]:
         "epochs": _epochs(run),
         "heat": [] if history is None or found is None else _heat(run, history, found),
         "operations": found or (),
+        "size": _size(run, history if found else None),
         "bars": _bars(run),
         "contributions": _contributions(run),
         "floor": floor_shares(run),
@@ -52,6 +54,16 @@ def _operations(history: NDArray) -> tuple[str, ...] | None:
     return next((space.operations for space in SPACES.values() if len(space) == history.shape[3]), None)
 
 
+def _size(run: RunData, history: tuple[list[int], NDArray] | None) -> str:
+    """How large the search network is. A search from a baseline has its cells and nodes from there."""
+    options = run.options
+    cells = options.layers or (run.genotype.layers if run.genotype else None)
+    steps = options.steps or (steps_of(history[1].shape[2]) if history is not None else None)
+    known = [f"{cells} cells"] if cells else []
+    known += [f"{steps} nodes a cell"] if steps else []
+    return " · ".join([*known, f"{options.init_channels} channels"])
+
+
 def _tiles(run: RunData, history: tuple[list[int], NDArray] | None) -> list[Tile]:
     tiles = []
     valid, discretised = run.last("valid_acc", *KINDS), run.last("discretised_acc", *KINDS)
@@ -61,13 +73,17 @@ def _tiles(run: RunData, history: tuple[list[int], NDArray] | None) -> list[Tile
         tiles.append(Tile("Discretised", f"{discretised:.2f} %", "kept operations alone, weights not retrained"))
     if run.genotype is not None:
         count = sum(len(run.genotype.position(index)) for index in range(run.genotype.layers))
-        tiles.append(Tile("Operations kept", f"{count}", f"in {run.genotype.layers} cells"))
+        distinct = len(run.genotype.cells)
+        hint = f"in {run.genotype.layers} cells" + (f", {distinct} distinct" if distinct != run.genotype.layers else "")
+        tiles.append(Tile("Operations kept", f"{count}", hint))
     if history is not None:
         above = int((history[1][-1] >= run.options.op_threshold).sum())
         hint = f"of {history[1][-1].size} have σ(α) ≥ {run.options.op_threshold:g}"
         tiles.append(Tile("Above the threshold", f"{above}", hint))
     done = len(run.of("epoch"))
-    tiles.append(Tile("Epochs", f"{done}", f"of {run.options.epochs}"))
+    pretraining = Schedule(run.options).pretraining
+    hint = f"of {pretraining + run.options.epochs}" + (f", {pretraining} on weights alone" if pretraining else "")
+    tiles.append(Tile("Epochs", f"{done}", hint))
     seconds = (run.done or {}).get("seconds_per_iteration")
     if isinstance(seconds, float):
         tiles.append(Tile("Seconds an iteration", number(seconds), "of weights and α together"))
@@ -165,16 +181,16 @@ def _heat(run: RunData, history: tuple[list[int], NDArray], operations: tuple[st
 
 
 def _kept(run: RunData, last: NDArray, operations: tuple[str, ...]) -> NDArray:
-    """Which fields [L, E, K] to frame: those of the genotype, where it belongs to these α, else what is above the
+    """Which fields [S, E, K] to frame: those of the genotype, where it belongs to these α, else what is above the
     threshold."""
     genotype = run.genotype
-    if genotype is None or genotype.layers != len(last) or genotype.steps != steps_of(last.shape[1]):
+    if genotype is None or len(genotype.cells) != len(last) or genotype.steps != steps_of(last.shape[1]):
         return last >= run.options.op_threshold
     kept = np.zeros(last.shape, dtype=bool)
-    for position in range(genotype.layers):
-        for gene in genotype.position(position):
+    for index, cell in enumerate(genotype.cells):
+        for gene in cell:
             if gene.op in operations:
-                kept[position, edge_index(gene.to, gene.source), operations.index(gene.op)] = True
+                kept[index, edge_index(gene.to, gene.source), operations.index(gene.op)] = True
     return kept
 
 

@@ -40,6 +40,16 @@ def titles(folder, level="warning"):
             "--data '/a b' --amp",
         ),
         (SearchConfig, {"dataset": "digits", "arch_learning_rate": 0.3, "single_level": True}, "--single_level"),
+        (
+            SearchConfig,
+            {"dataset": "digits", "arch_baseline": "ResNet18", "pretrain_epochs": 3},
+            "ddarts search --dataset digits --arch_baseline ResNet18 --pretrain_epochs 3 --save again",
+        ),
+        (
+            SearchConfig,
+            {"dataset": "digits", "epochs": 9, "learning_rate": 0.1, "learning_rate_min": 0.01},
+            "_min 0.01",
+        ),
         (TrainConfig, {"dataset": "digits", "arch": "DD-4", "channels_last": False}, "--no_channels_last"),
         (TrainConfig, {"dataset": "fashion_mnist", "arch": "DD-4", "epochs": 600, "ema": 0.999}, "--ema 0.999"),
     ],

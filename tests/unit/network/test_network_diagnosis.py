@@ -22,6 +22,13 @@ def test_cell_edge_and_operation_are_named(three_cells):
     assert first_not_finite(model, images) == "a weight of the classifier"
 
 
+def test_a_network_that_trains_fused_is_searched_module_by_module(three_cells):
+    model = DerivedNetwork(three_cells, 5, 4)
+    model.fuse()
+    model.cells[2].edges["0_to_2_sep_conv_3x3"].register_forward_hook(lambda *call: call[2] / 0)
+    assert first_not_finite(model, torch.randn(4, 3, 8, 8)) == "cell 2, edge 2 ← 0, sep_conv_3x3"
+
+
 def test_a_divergence_is_told_where_it_began_and_other_errors_pass(three_cells):
     model, images = DerivedNetwork(three_cells, 5, 4), torch.randn(2, 3, 8, 8)
     for blamed, text in ((images / 0, r"^step 3 \(first in the images of the batch\)$"), (images, "^step 3$")):

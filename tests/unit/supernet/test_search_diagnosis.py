@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ddarts.runtime.errors import DivergedError
+from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import RECIPES, LossWeights
 from ddarts.space.primitives import DDARTS
@@ -55,8 +56,9 @@ def test_images_alphas_weights_and_stem_are_told_apart(network, inputs):
 
 def test_an_iteration_names_it(network, inputs):
     alphas = Alphas(range(3), num_edges(3), len(DDARTS))
-    optimizers = torch.optim.Adam([alphas.logits]), torch.optim.SGD(network.parameters(), 0.1)
-    iteration = Iteration(network, alphas, *optimizers, RECIPES["paper"](3, LossWeights(9.0, 0.7)), seed=0)
+    engine = TorchEngine(network, torch.optim.SGD(network.parameters(), 0.1), grad_clip=5.0)
+    recipe = RECIPES["paper"](3, LossWeights(9.0, 0.7))
+    iteration = Iteration(network, alphas, torch.optim.Adam([alphas.logits]), engine, recipe, seed=0)
     with torch.no_grad():
         network.cells[1]._ops[4]._ops[3].op[1].weight.view(-1)[0] = float("inf")
     for step in (iteration.weight_step, iteration.architecture_step):
