@@ -50,6 +50,7 @@ class TrainConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
     auto_aug: bool = option(False, "AutoAugment the training images")
 
     compile: bool = option(False, "torch.compile the network")
+    cuda_graphs: bool = option(False, "launch forward and backward as one CUDA graph each (batches of a fixed size)")
     channels_last: bool = option(True, "images as N, H, W, C in memory, where the device computes them right")
     ema: float | None = option(
         None, "decay of a moving average of the weights, measured beside them", exclusive_minimum=0, exclusive_maximum=1
@@ -74,8 +75,20 @@ class TrainConfig(common.RunOptions, common.ComputeOptions, common.DataOptions):
         yield from self.data_conflicts()
         yield from self.compute_conflicts()
         yield from self.run_conflicts()
+        yield from self.graph_conflicts()
         if self.batch_size == 1:
             yield "--batch_size 1: normalising over the batch needs at least 2 images"
+
+    def graph_conflicts(self) -> Iterator[str]:
+        """What CUDA graphs do not go together with."""
+        if not self.cuda_graphs:
+            return
+        if self.device == "cpu":
+            yield "--cuda_graphs: not for --device cpu"
+        if self.compile:
+            yield "--cuda_graphs: contradicts --compile; choose one"
+        if self.engine != "torch":
+            yield f"--cuda_graphs: not with --engine {self.engine}; choose torch"
 
     def remarks(self, given: set[str]) -> Iterator[str]:
         """What to say about options that were given on purpose but change nothing."""

@@ -86,12 +86,12 @@ class DerivedNetwork(nn.Module):
         if not 0 <= value < 1:
             raise UsageError(f"--drop_path_prob {value}: allowed is from 0 up to, but not including, 1")
         self._drop_path_prob = float(value)
-        self._drops_paths = value > 0  # what a compiled network looks at: it changes once, the probability often
+        self.drops_paths = value > 0  # what a compiled network looks at: it changes once, the probability often
         self._keep.fill_(1 - value)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Images [N, 3, H, W] → logits [N, classes]; in training with the auxiliary head: (logits, its logits)."""
-        keep = self._keep if self.training and self._drops_paths else None
+        keep = self._keep if self.training and self.drops_paths else None
         before_last, last = self.stem(x)
         auxiliary = None
         for index, cell in enumerate(self.cells):

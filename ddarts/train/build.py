@@ -24,6 +24,7 @@ from ddarts.network.registry import architecture, channels
 from ddarts.network.wiring import wired
 from ddarts.runtime.device import autocast, make_scaler, memory_format, pick_device, resolve_precision
 from ddarts.runtime.errors import UsageError
+from ddarts.runtime.graphs import GraphedForward
 from ddarts.runtime.loss_scale import LossScale
 from ddarts.runtime.ranks.group import Group, single
 from ddarts.runtime.ranks.launch import make_engine
@@ -76,6 +77,8 @@ def settle(config: TrainConfig, group: Group | None = None) -> Setting:
     """What the options and this machine make of each other. UsageError, DdartsError: what is wrong."""
     group = group or single(pick_device(config.device))
     device = group.device
+    if config.cuda_graphs and (device.type != "cuda" or group.size > 1):
+        raise UsageError("--cuda_graphs: needs a GPU, and one alone: leave it out here")
     precision = resolve_precision(config.precision, config.amp, device.type)
     genotype = architecture(config.arch or "", config.layers, config.derivation)
     execution, reason = choose(genotype, device, compiled=config.compile)
@@ -137,7 +140,9 @@ def make_stepper(
         "grad_clip": config.grad_clip,
         "parts": config.accumulate,
     }
-    forward = torch.compile(model) if config.compile else model
+    forward: Any = torch.compile(model) if config.compile else model
+    if config.cuda_graphs:
+        forward = GraphedForward(model, lambda: model.drops_paths)
     if config.engine == "deepspeed":
         engine = make_engine(config, model, optimizer, group, cast, LossScale(enabled=precision == "fp16"))
         return DeepSpeedStepper(model, engine, group, **options)

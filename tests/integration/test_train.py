@@ -19,10 +19,11 @@ from ddarts.network.weights import read_network
 from ddarts.runtime import state_tree
 from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.runtime.graphs import GraphedForward
 from ddarts.runtime.rundir import DONE
 from ddarts.runtime.signals import Requeue
 from ddarts.runtime.weights import load_weights
-from ddarts.train.build import build
+from ddarts.train.build import build, settle
 from ddarts.train.step import DivergedError, Stepper
 
 CELL = (Gene("sep_conv_3x3", 2, 0), Gene("skip_connect", 2, 1), Gene("max_pool_3x3", 3, 2), Gene("skip_connect", 3, 0))
@@ -264,6 +265,7 @@ EXEMPT = {
     "workers": "however many processes, the same batches",
     "channels_last": "the same numbers in another order in memory: see the test below",
     "compile": "the same numbers, faster",
+    "cuda_graphs": "the same numbers, faster: tests/unit/runtime/test_graphs.py and the test below",
     "ema": "a network beside this one, with a file of its own",
     "out": "where the run lies",
     "save": "where the run lies",
@@ -316,6 +318,38 @@ def test_channels_last_and_the_other_loader_compute_the_same(config):
         found.append(read_network(run_dir_of(changed) / "last.safetensors")[0]["classifier.weight"])
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(found[2], found[0], rtol=1e-3, atol=1e-5)
+
+
+def test_cuda_graphs_capture_training_passes_with_the_same_result(config, monkeypatch):
+    """With graphs that need no GPU: the network itself, on a buffer. Drop-path is captured when it sets in."""
+    seen = []
+
+    def capture(network, sample):
+        forward, (buffer,) = network.forward, sample
+        seen.append(network.drops_paths)
+        return lambda images: forward(buffer.copy_(images))
+
+    config = replace(config, device="auto")
+    ddarts.train(config)
+    monkeypatch.setattr("ddarts.train.build.GraphedForward", lambda *given: GraphedForward(*given, capture))
+    monkeypatch.setattr(
+        "ddarts.train.build.settle", lambda given, group: settle(replace(given, cuda_graphs=False), group)
+    )
+    graphed = replace(config, save="b", cuda_graphs=True)
+    ddarts.train(graphed)
+    assert fingerprint(run_dir_of(graphed)) == fingerprint(run_dir_of(config)) and seen == [False, True]
+
+
+def test_cuda_graphs_without_a_gpu_or_beside_compile_are_refused(config):
+    for change, says in (
+        ({"device": "cpu"}, "--cuda_graphs: not for --device cpu"),
+        ({"compile": True, "device": "auto"}, "--cuda_graphs: contradicts --compile"),
+        ({"device": "auto"}, "--cuda_graphs: needs a GPU"),
+    ):
+        if torch.cuda.is_available() and change == {"device": "auto"}:
+            continue
+        with pytest.raises(UsageError, match=says):
+            ddarts.train(replace(config, cuda_graphs=True, **change))
 
 
 def test_a_profiled_run_ends_in_the_same_bits_and_leaves_a_trace(config):
