@@ -78,7 +78,7 @@ def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
         network,
         alphas,
         torch.optim.Adam([alphas.logits], **ADAM),
-        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD), grad_clip=CLIP),
+        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD, fused=True), grad_clip=CLIP),
         PaperRecipe(alphas.sets, LossWeights(ZERO_ONE, ABLATION)),
         seed=0,
     )

@@ -114,7 +114,11 @@ def build_searcher(
     alphas.to(device)
     cast = partial(autocast, precision, device)
     optimizer = torch.optim.SGD(
-        network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        network.parameters(),
+        config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=config.engine == "torch",  # 1,400 small tensors in one call
     )
     iteration = Iteration(
         network,

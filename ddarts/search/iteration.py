@@ -122,7 +122,7 @@ class Iteration:
             weights = self.alphas.per_position(mixing)
             states: list[States] | None = [] if self.ablation else None
             ce, logits = self._loss(part, weights, record=states)
-            with frozen_statistics(self.network):
+            with frozen_statistics(self.network), steady_weights(self.network):
                 losses = self._losses(part, mixing, weights, step, states, ce)
             gradients = self.weights.backward(weighted(ce, share), [self.alphas.logits], last=part is parts[-1][1])
             values = weighted(ce.detach(), share), _correct(logits, part[1]), weighted(losses, share), *gradients
@@ -141,12 +141,14 @@ class Iteration:
             mixing = self.alphas.mixing()
             weights = self.alphas.per_position(mixing)
             if moves:  # as published: the contributions come first, every pass from the stem
-                losses = self._losses(batch, mixing, weights, step, states=None)
+                with steady_weights(self.network):
+                    losses = self._losses(batch, mixing, weights, step, states=None)
                 ce = self._plain_loss(batch, weights)
             else:
                 states: list[States] | None = [] if self.ablation else None
-                ce = self._plain_loss(batch, weights, states)
-                losses = self._losses(batch, mixing, weights, step, states, ce)
+                with steady_weights(self.network):
+                    ce = self._plain_loss(batch, weights, states)
+                    losses = self._losses(batch, mixing, weights, step, states, ce)
         wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
         loss, scale = weighted(ce, share), self.weights.scale
         gradients = scale.unscale(torch.autograd.grad(scale.scale(loss), wanted))
@@ -184,8 +186,7 @@ class Iteration:
                 (ce,) = losses_of([0], weights[None])
         replacement = draws(self.seed, step, mixing)
         ablated = [self.recipe.ablated(self.alphas.positions(cell)) for cell in range(self.alphas.sets)]
-        with steady_weights(self.network):
-            found = ablated_losses(losses_of, weights.detach(), replacement, ablated)
+        found = ablated_losses(losses_of, weights.detach(), replacement, ablated)
         return torch.cat([ce.detach()[None], found])
 
     def _zero_one_gradient(self) -> Tensor:
