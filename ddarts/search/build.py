@@ -131,6 +131,7 @@ def build_searcher(
         seed=config.seed,
         zero_one=config.sep_loss,
         ablation=config.cell_loss == "ablation_loss",
+        ablation_every=config.ablation_every,
         parts=config.accumulate,
         autocast=cast,
         group=group,

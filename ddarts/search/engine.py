@@ -93,6 +93,8 @@ class Engine:
         )
         if line:
             _log.warning(line)
+        if config.ablation_every > 1:
+            _log.info("marginal contributions every %d iterations: not the published recipe", config.ablation_every)
 
     def _run_epoch(self, phase: Phase) -> None:
         self._set_learning_rates()
@@ -244,6 +246,7 @@ class Engine:
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
             "scale": self.iteration.weights.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
+            "contributions": self.iteration.measured,
             "baseline": _as_dict(self.searcher.layout.baseline),
             "distances": list(self.departure.distances),
             "means": self.means.state(),
@@ -268,6 +271,8 @@ class Engine:
         self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.iteration.weights.scale.load_state_dict(state["scale"])
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
+        measured = state.get("contributions")
+        self.iteration.measured = None if measured is None else measured.to(self.searcher.device)
         self.means.load(state["means"], self.searcher.device)
         self.measured = state["measured"]
         self.step, self.epoch = state["step"], state["training"]["epoch"]
