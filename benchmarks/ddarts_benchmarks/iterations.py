@@ -1,8 +1,9 @@
-"""The contestants of `bench search`: four ways to do one iteration of the same search."""
+"""The contestants of `bench search`: ways to do one iteration of the same search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -13,12 +14,14 @@ from ddarts.search.recipes import LossWeights, PaperRecipe
 from ddarts.space.primitives import space
 from ddarts.space.topology import num_edges
 from ddarts.supernet.alphas import Alphas
-from ddarts.supernet.network import SearchNetwork
-from ddarts_benchmarks.published import ABLATION, ADAM, CLIP, SGD, ZERO_ONE, Batch, PublishedSearch
+from ddarts.supernet.network import EXECUTIONS, SearchNetwork
+from ddarts_benchmarks.published import ABLATION, ADAM, CLIP, SGD, ZERO_ONE, Batch, PlainCell, PublishedSearch
 
 CLASSES, STEPS = 10, 4
 PUBLISHED = ("published", "published_channels_last")
 EXACT = ("exact_reference", "ours")
+COMPILED = "exact_compiled_sums"  # on supernet/reference.py: node sums compiled, pools once per state
+_EXECUTIONS = {"ours": "fused", "exact_reference": "plain"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Case:
     channels: int = 16
     layers: int = 8
     side: int = 32
-    contestants: tuple[str, ...] = PUBLISHED + EXACT
+    contestants: tuple[str, ...] = (*PUBLISHED, EXACT[0], COMPILED, EXACT[1])
     dtype: torch.dtype = torch.float32
 
     def __str__(self) -> str:
@@ -69,7 +72,7 @@ def work(name: str, case: Case, device: torch.device) -> Callable[[], object]:
 
 
 def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
-    """The exact schedule with the recipe of the article, for one of EXACT."""
+    """The exact schedule with the recipe of the article, for one of EXACT or COMPILED."""
     network = make_network(name, case, device, torch.channels_last)
     alphas = Alphas(range(case.layers), num_edges(STEPS), len(space(case.space))).to(device, case.dtype)
     with torch.no_grad():
@@ -78,7 +81,7 @@ def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
         network,
         alphas,
         torch.optim.Adam([alphas.logits], **ADAM),
-        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD), grad_clip=CLIP),
+        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD, fused=True), grad_clip=CLIP),
         PaperRecipe(alphas.sets, LossWeights(ZERO_ONE, ABLATION)),
         seed=0,
     )
@@ -92,7 +95,7 @@ def start(case: Case) -> Tensor:
 
 def make_network(name: str, case: Case, device: torch.device, layout: torch.memory_format) -> SearchNetwork:
     """The contestant's search network; all have the same weights."""
-    with torch.random.fork_rng([]):
+    with torch.random.fork_rng([]), patch.dict(EXECUTIONS, plain=PlainCell):
         torch.manual_seed(0)
         network = SearchNetwork(
             space(case.space),
@@ -100,7 +103,7 @@ def make_network(name: str, case: Case, device: torch.device, layout: torch.memo
             init_channels=case.channels,
             layers=case.layers,
             steps=STEPS,
-            execution="fused" if name == "ours" else "reference",
+            execution=_EXECUTIONS.get(name, "reference"),
         )
     return network.to(device, case.dtype).to(memory_format=layout)
 

@@ -23,6 +23,7 @@ _COLOURS = {
     "published": "#6b7280",
     "published_channels_last": "#b4588f",
     "exact_reference": "#4fa8d8",
+    "exact_compiled_sums": "#3a7d44",
     "ours": "#0068a8",
     "ours_bf16": "#00835f",
 }

@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from ddarts.space.topology import edges, nodes
 from ddarts.supernet.network import SearchNetwork
-from ddarts.supernet.reference import MixedEdge, SearchCell
+from ddarts.supernet.reference import Keep, MixedEdge, SearchCell
 
 Batch = tuple[Tensor, Tensor]
 ZERO_ONE, ABLATION = 9.0, 0.7  # weights of the two losses
@@ -44,6 +44,13 @@ def cell(module: SearchCell, s0: Tensor, s1: Tensor, weights: Tensor) -> Tensor:
         )
         states.append(cast(Tensor, sum(made)))
     return torch.cat(states[-module.multiplier :], dim=1)
+
+
+class PlainCell(SearchCell):
+    """A search cell executed as the published one."""
+
+    def _run(self, s0: Tensor, s1: Tensor, weights: Tensor, keep: Keep | None) -> Tensor:
+        return cell(self, s0, s1, weights)
 
 
 def logits(network: SearchNetwork, images: Tensor, mixing: Sequence[Tensor]) -> Tensor:

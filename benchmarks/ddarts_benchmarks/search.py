@@ -1,4 +1,4 @@
-"""`ddarts bench search`: whole iterations of a search, the published algorithm's and ours, four ways in turns.
+"""`ddarts bench search`: whole iterations of a search, the published algorithm's and ours, in turns.
 
 An iteration is an architecture step with the marginal contributions of all cells, and a weight step.
 """

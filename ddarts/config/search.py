@@ -82,6 +82,9 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     abl_loss_weight: float = option(0.7, "weight of the ablation loss", **_LOSS_WEIGHTS)
     sep_loss: str = option("l2", "form of the zero-one loss", choices=("l2", "l1"))
     cell_loss: str = option("ablation_loss", "none leaves the ablation loss out", choices=("ablation_loss", "none"))
+    ablation_every: int = option(
+        1, "iterations from one measurement of marginal contributions to the next (1: as published)", minimum=1
+    )
     single_level: bool = option(False, "one batch and one backward pass for weights and α together")
 
     cutout: bool = option(False, "cut a square out of every training image")
@@ -126,10 +129,20 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             yield f"--multiplier {self.multiplier}: must be at most --steps, which is {self.steps}"
         if self.single_level and self.recipe == "official":
             yield "--recipe official: the published code has no working --single_level; choose paper"
+        yield from self._ablation_conflicts()
         if self.init_from and isdir(self.init_from):
             yield f"--init_from {self.init_from}: is a folder; give the file with the search weights"
         elif self.init_from and not isfile(self.init_from):
             yield f"--init_from {self.init_from}: no such file"
+
+    def _ablation_conflicts(self) -> Iterator[str]:
+        if self.ablation_every == 1:
+            return
+        given = f"--ablation_every {self.ablation_every}"
+        if self.recipe == "official":
+            yield f"{given}: the published code ablates in every iteration; leave it out, or choose --recipe paper"
+        if self.cell_loss == "none":
+            yield f"{given}: --cell_loss none ablates nothing; leave one of them out"
 
     def _baseline_conflicts(self) -> Iterator[str]:
         if self.baselines and not isdir(self.baselines):

@@ -45,6 +45,19 @@ def run(op: str, device: torch.device, *arguments: Any) -> Any:
     return dispatch.pick(op, device.type, *arguments)(*arguments)
 
 
+class Runner:
+    """`run` for one pass, in which the choice does not change: made once for each operator."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device.type
+        self._chosen: dict[str, Callable[..., Any]] = {}
+
+    def __call__(self, op: str, *arguments: Any) -> Any:
+        if op not in self._chosen:
+            self._chosen[op] = dispatch.pick(op, self._device, *arguments)
+        return self._chosen[op](*arguments)
+
+
 def _stage(x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], *rest: Any) -> tuple[Any, ...]:
     check_stage_forward(x, depthwise, pointwise, *rest)
     return run("stage", x.device, x, depthwise, pointwise, *rest)

@@ -101,6 +101,8 @@ class Engine:
             )
         if line:
             _log.warning(line)
+        if config.ablation_every > 1:
+            _log.info("marginal contributions every %d iterations: not the published recipe", config.ablation_every)
 
     def _run_epoch(self, phase: Phase) -> None:
         self._set_learning_rates()
@@ -253,6 +255,7 @@ class Engine:
             "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
             "scale": self.iteration.weights.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
+            "contributions": self.iteration.measured,
             "baseline": _as_dict(self.searcher.layout.baseline),
             "distances": list(self.departure.distances),
             "means": self.means.state(),
@@ -277,6 +280,8 @@ class Engine:
         self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.iteration.weights.scale.load_state_dict(state["scale"])
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
+        measured = state.get("contributions")
+        self.iteration.measured = None if measured is None else measured.to(self.searcher.device)
         self.means.load(state["means"], self.searcher.device)
         self.measured = state["measured"]
         self.step, self.epoch = state["step"], state["training"]["epoch"]

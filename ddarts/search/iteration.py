@@ -50,7 +50,8 @@ class Iteration:
     """Steps of α and weights of one search network.
 
     alpha_optimizer holds the stacked logits, `weights` steps the network's weights; whoever owns the schedule sets
-    their learning rates. `ablation` False leaves out L_AB and the ablation passes. `parts`: batches are worked off in
+    their learning rates. `ablation` False leaves out L_AB and the ablation passes; they are made in every step
+    that `ablation_every` divides, and their losses used until the next. `parts`: batches are worked off in
     so many parts whose gradients are added. On several ranks every rank has batches of its own and the same α.
     """
 
@@ -65,6 +66,7 @@ class Iteration:
         seed: int,
         zero_one: str = "l2",
         ablation: bool = True,
+        ablation_every: int = 1,
         parts: int = 1,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         group: Group | None = None,
@@ -76,7 +78,8 @@ class Iteration:
         self.recipe = recipe
         self.seed = seed
         self.zero_one = zero_one
-        self.ablation = ablation
+        self.ablation, self.ablation_every = ablation, ablation_every
+        self.measured: Tensor | None = None  # the last losses that marginal contributions are made of [1 + S]
         self.parts = parts
         self.autocast = autocast
         self.group = group or single()
@@ -125,9 +128,9 @@ class Iteration:
         for share, part in parts:
             mixing = self.alphas.mixing()
             weights = self.alphas.per_position(mixing)
-            states: list[States] | None = [] if self.ablation else None
+            states: list[States] | None = [] if self._ablates(step) else None
             ce, logits = self._loss(part, weights, record=states)
-            with frozen_statistics(self.network):
+            with frozen_statistics(self.network), steady_weights(self.network):
                 losses = self._losses(part, mixing, weights, step, states, ce)
             gradients = self.weights.backward(weighted(ce, share), [self.alphas.logits], last=part is parts[-1][1])
             values = weighted(ce.detach(), share), _correct(logits, part[1]), weighted(losses, share), *gradients
@@ -146,12 +149,14 @@ class Iteration:
             mixing = self.alphas.mixing()
             weights = self.alphas.per_position(mixing)
             if moves:  # as published: the contributions come first, every pass from the stem
-                losses = self._losses(batch, mixing, weights, step, states=None)
+                with steady_weights(self.network):
+                    losses = self._losses(batch, mixing, weights, step, states=None)
                 ce = self._plain_loss(batch, weights)
             else:
-                states: list[States] | None = [] if self.ablation else None
-                ce = self._plain_loss(batch, weights, states)
-                losses = self._losses(batch, mixing, weights, step, states, ce)
+                states: list[States] | None = [] if self._ablates(step) else None
+                with steady_weights(self.network):
+                    ce = self._plain_loss(batch, weights, states)
+                    losses = self._losses(batch, mixing, weights, step, states, ce)
         wanted = [self.alphas.logits, *(self.parameters if self.recipe.needs_weight_gradient else ())]
         loss, scale = weighted(ce, share), self.weights.scale
         gradients = scale.unscale(torch.autograd.grad(scale.scale(loss), wanted))
@@ -173,7 +178,7 @@ class Iteration:
     def _losses(self, batch, mixing, weights, step, states, ce=None) -> Tensor:
         """The losses of the whole network and with each cell ablated [1 + S]; from `states` when the passes may start
         at the ablated cell. [0] without ablations."""
-        if not self.ablation:
+        if not self._ablates(step):
             return mixing.new_zeros(0)
         images, labels = batch
 
@@ -189,9 +194,12 @@ class Iteration:
                 (ce,) = losses_of([0], weights[None])
         replacement = draws(self.seed, step, mixing)
         ablated = [self.recipe.ablated(self.alphas.positions(cell)) for cell in range(self.alphas.sets)]
-        with steady_weights(self.network):
-            found = ablated_losses(losses_of, weights.detach(), replacement, ablated)
+        found = ablated_losses(losses_of, weights.detach(), replacement, ablated)
         return torch.cat([ce.detach()[None], found])
+
+    def _ablates(self, step: int) -> bool:
+        """Whether marginal contributions are measured in this step, or the last ones are used."""
+        return self.ablation and (self.measured is None or step % self.ablation_every == 0)
 
     def _zero_one_gradient(self) -> Tensor:
         """Gradient [S, E, K] of the summed L_01 of all cells."""
@@ -200,7 +208,9 @@ class Iteration:
 
     def _step_alphas(self, ce: Tensor, losses: Tensor, ce_gradient: Tensor, step: int) -> ArchitectureReport:
         """Step α; L_01 is reported as it was before the step."""
-        found = contributions(losses[0], losses[1:]) if self.ablation else None
+        if self._ablates(step):
+            self.measured = losses
+        found = None if self.measured is None else contributions(self.measured[0], self.measured[1:])
         zero_one = zero_one_loss(self.alphas.mixing().detach(), self.zero_one)
         gradient = self.recipe.alpha_gradient(ce_gradient, self._zero_one_gradient(), found)
         norm = torch.nn.utils.get_total_norm([gradient])

@@ -63,10 +63,11 @@ class FusedCell(SearchCell):
         record = torch.is_grad_enabled()
         others = OtherOperations(self.plan, self.parts.others, record)
         if not record:
-            return self.execute((s0, s1), weights, self._stacks(), others).out
+            return self.execute((s0, s1), weights, self._read(), others).out
         # Views, because only of what is computed can a backward pass tell whether its gradient is asked for.
-        parameters = [parameter.view_as(parameter) for parameter in others.parameters]
-        out = _Differentiable.apply(self, others, s0, s1, weights, *self._stacks(), *parameters)
+        parameters = [] if self._held else [parameter.view_as(parameter) for parameter in others.parameters]
+        read, stacks = (self._read(), []) if self._held else (None, self.parts.stacks())
+        out = _Differentiable.apply(self, others, read, s0, s1, weights, *stacks, *parameters)
         if self._returns:
             self._seen, self._returns = (s0, s1, self._visits), False
         return out
@@ -102,7 +103,7 @@ class FusedCell(SearchCell):
         if not self._fuses(shared[0], weights):
             return super().run_groups(shared, own, weights)
         groups, images = len(weights), len(shared[0])
-        job = self._job(weights, self._stacks(), OtherOperations(self.plan, self.parts.others, record=False))
+        job = self._job(weights, self._read(), OtherOperations(self.plan, self.parts.others, record=False))
         inputs = []
         for source, x in enumerate(own):
             count = 0 if x is None else len(x) // images
@@ -122,7 +123,7 @@ class FusedCell(SearchCell):
         return Forward(self.plan, weights, stacked, given, others.forward, norms.eps, keep=others.record)
 
     def hold_weights(self, held: bool) -> None:
-        """As SearchCell.hold_weights: what passes without gradients stack is kept meanwhile."""
+        """As SearchCell.hold_weights: the weights are stacked once."""
         self._held = held
         self._kept = ()
         if not held:
@@ -137,25 +138,29 @@ class FusedCell(SearchCell):
         if self._returns:
             self._visits = list(visits[:INPUTS])
 
-    def _stacks(self) -> Sequence[Tensor]:
-        """The parameters, stacked; made once for all passes without gradients while they are steady."""
-        reuse = self._held and not torch.is_grad_enabled()
-        if reuse and self._kept:
-            return self._kept
-        stacks = self.parts.stacks()
-        if reuse:
-            self._kept = stacks
-        return stacks
+    @torch.no_grad()
+    def _read(self) -> Sequence[Tensor]:
+        """The parameters as the operators read them, not to be differentiated; made once while they are held."""
+        found = self._kept or self.parts.as_read(self.parts.stacks())
+        if self._held:
+            self._kept = found
+        return found
 
 
 class _Differentiable(torch.autograd.Function):
-    """FusedCell.execute with a backward pass: (cell, its other operations, both inputs, mixing weights, stacks,
-    parameters of the other operations) → output."""
+    """FusedCell.execute with a backward pass: (cell, its other operations, parameters as the operators read
+    them where they are constants, both inputs, mixing weights; else the stacks, and parameters of the other operations)
+    → output."""
 
     @staticmethod
-    def forward(ctx: Any, cell: FusedCell, others: OtherOperations, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, cell: FusedCell, others: OtherOperations, held: Sequence[Tensor] | None, *tensors: Tensor
+    ) -> Tensor:
         inputs, weights = tensors[:INPUTS], tensors[INPUTS]
-        stacks = tensors[INPUTS + 1 : len(tensors) - len(others.parameters)]
+        if held is None:
+            stacks = cell.parts.as_read(tensors[INPUTS + 1 : len(tensors) - len(others.parameters)])
+        else:
+            stacks = list(held)
         out, brought, visits = cell.execute(inputs, weights, stacks, others)
         cell.remember(visits)
         ctx.cell, ctx.others, ctx.batch, ctx.stacks = cell, others, cell.parts.norms.batch, len(stacks)
@@ -182,11 +187,11 @@ class _Differentiable(torch.autograd.Function):
         found = job.run(grad, wanted)
         mixing = torch.cat(found.mixing) if wanted.mixing else None
         if not wanted.parameters:
-            return None, None, *found.inputs, mixing, *[None] * (len(flags) - INPUTS - 1)
+            return None, None, None, *found.inputs, mixing, *[None] * (len(flags) - INPUTS - 1)
         groups = found.depthwise, found.pointwise, found.reduce
-        parameters = [torch.cat(slices) for group in groups for slices in zip(*group, strict=True)]
-        parameters += [gradient for each in found.preprocess for gradient in each]
-        return None, None, *found.inputs, mixing, *parameters, *others.gradients
+        stacks = [torch.cat(slices) for group in groups for slices in zip(*group, strict=True)]
+        stacks += [gradient for each in found.preprocess for gradient in each]
+        return None, None, None, *found.inputs, mixing, *cell.parts.as_stored(stacks), *others.gradients
 
 
 def _wanted(ctx: Any) -> list[bool]:
@@ -194,7 +199,7 @@ def _wanted(ctx: Any) -> list[bool]:
     architecture step asks for those of α only, in a network whose parameters all require gradients."""
     return [
         need and (type(node).__name__ == "AccumulateGrad" or torch._C._will_engine_execute_node(node))
-        for need, (node, _) in zip(ctx.needs_input_grad[2:], ctx.next_functions, strict=True)
+        for need, (node, _) in zip(ctx.needs_input_grad[3:], ctx.next_functions, strict=True)
     ]
 
 

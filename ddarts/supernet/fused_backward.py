@@ -7,13 +7,13 @@ y (ops/normalization).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddarts.ops.normalization import coefficients
-from ddarts.ops.staging import run
+from ddarts.ops.staging import Runner
 from ddarts.space.topology import INPUTS, node_edges
 from ddarts.supernet.fused_plan import (
     AVERAGE,
@@ -76,7 +76,7 @@ class Backward:
     ) -> None:
         self.plan, self.brought, self.visits = plan, brought, visits
         self.weights, self.stacks, self.batch = weights, stacks, batch
-        self.others = others
+        self.others, self._run = others, Runner(weights.device)
         self.outputs = [plan.outputs(source, visit) for source, visit in enumerate(visits)]
         self.nodes: dict[int, Node] = {}
         self.found = Gradients()
@@ -107,9 +107,6 @@ class Backward:
         need, stride = self.wanted.parameters, len(weights)
         dx, own = self._run("project_backward", [gradient], state[None], lines, x, weights, stride, need)
         self.found.inputs[source], self.found.preprocess[source] = images(dx), own
-
-    def _run(self, op: str, *arguments: Any) -> Any:
-        return run(op, self.weights.device, *arguments)
 
     def _total(self, state: int, own: Tensor | None) -> Tensor:
         """The gradient of a state, images: `own`, what the cell's output hands it, and all that its edges do."""

@@ -1,13 +1,14 @@
 """A cell's forward pass by source state. Legend: see fused_plan.py. G networks run side by side, each on N images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ddarts.ops.staging import run
+from ddarts.ops.staging import Runner
 from ddarts.space.topology import INPUTS, node_edges
 from ddarts.supernet.fused_norms import Lines
 from ddarts.supernet.fused_plan import FIRST, SECOND, Brought, CellPlan, Stacks, Visit, images, pixels
@@ -51,6 +52,10 @@ class Forward:
     eps: float
     keep: bool
 
+    @cached_property
+    def _call(self) -> Runner:
+        return Runner(self.weights.device)
+
     def run(self, inputs: Sequence[Input]) -> tuple[Tensor, list[Visit]]:
         """The cell's output, images [G·N, multiplier·C, h, w], and the visits of the states that edges leave, without
         those of shared input states."""
@@ -78,10 +83,10 @@ class Forward:
     def bring(self, source: int, x: Tensor, groups: int) -> Brought:
         """The preprocessing of an input [G·N, H, W, I]."""
         weights = self.stacks.inputs[source]
-        (y,), mean, rstd = run("project", x.device, x, weights, len(weights), self.eps, groups)
+        (y,), mean, rstd = self._call("project", x, weights, len(weights), self.eps, groups)
         if self.given is not None:
             mean, rstd = (table.inputs[source].expand(groups, 1, -1) for table in self.given)
-        state = run("node_sum", x.device, [images(y)], x.new_ones(groups, 1), mean, rstd)
+        state = self._call("node_sum", [images(y)], x.new_ones(groups, 1), mean, rstd)
         return Brought(x, pixels(state), mean, rstd)
 
     def visit(self, source: int, x: Tensor, groups: int) -> Visit:
@@ -91,26 +96,26 @@ class Forward:
         depthwise, pointwise = ([w[rows] for w in group] for group in (stacks.depthwise, stacks.pointwise))
         cut, inner = len(FIRST), len(plan.operations)
         table = None if given is None else [v.edges[rows].expand(groups, -1, -1, -1) for v in given]
-        most, average, index, *pooled = run("pools", x.device, x, stride, self.eps, groups)
+        most, average, index, *pooled = self._call("pools", x, stride, self.eps, groups)
         kinds = depthwise[:cut], pointwise[:cut], [kind.dilation for kind in FIRST]
-        first, *opened = run("stage", x.device, x[None], *kinds, stride, None, None, self.eps, groups)
+        first, *opened = self._call("stage", x[None], *kinds, stride, None, None, self.eps, groups)
         second, closed = [], []
         for s, kind in enumerate(SECOND):
             late = slice(cut + s, cut + s + 1)
             mean, rstd = (v[:, s] for v in opened) if table is None else (v[:, :, inner + s] for v in table)
             stage = first[s], depthwise[late], pointwise[late], [kind.dilation], 1
-            (y,), *found = run("stage", x.device, *stage, mean.contiguous(), rstd.contiguous(), self.eps, groups)
+            (y,), *found = self._call("stage", *stage, mean.contiguous(), rstd.contiguous(), self.eps, groups)
             second.append(y)
             closed.append(found)
         skips = [w[rows] for w in stacks.reduce] if stride > 1 else []
-        reduced, *skipped = (
-            run("project", x.device, x, skips, stride, self.eps, groups) if skips else (None, None, None)
-        )
+        reduced, *skipped = self._call("project", x, skips, stride, self.eps, groups) if skips else (None, None, None)
         if table is None:
-            table = [
-                _table(plan, pooled[i], skipped[i], [found[i] for found in closed], opened[i], neutral)
-                for i, neutral in enumerate((0.0, 1.0))
-            ]
+            table = []
+            for i, neutral in enumerate((0.0, 1.0)):
+                parts = {"pool": pooled[i], "first": opened[i], "second": torch.cat([found[i] for found in closed], 1)}
+                if skips:
+                    parts["skip"] = skipped[i]
+                table.append(_table(plan, parts, neutral))
         other = self.others(source, x, groups)
         return Visit(x, most, average, index, first, second, reduced, table[0], table[1], other)
 
@@ -143,21 +148,22 @@ class Forward:
             for tables in ([read.mean for read in reads], [read.rstd for read in reads])
         )
         values = self.weights[:, node_edges(node)].flatten(1)
-        return pixels(run("node_sum", values.device, inputs, values, mean, rstd))
+        return pixels(self._call("node_sum", inputs, values, mean, rstd))
 
 
-def _table(
-    plan: CellPlan,
-    pooled: Tensor,
-    skipped: Tensor | None,
-    closed: Sequence[Tensor],
-    opened: Tensor,
-    neutral: float,
-) -> Tensor:
-    """Means (or rstd) of the pools [G, 2, C], of strided skip connections [G, e, C], of the second stages (each
-    [G, 1, e, C]) and of the first [G, 4, e, C] → [G, e, K + 2, C]."""
-    groups, _, edges, channels = opened.shape
-    plain = opened.new_full((groups, 1, edges, channels), neutral)
-    skip = plain if skipped is None else skipped[:, None]
-    lines = torch.cat([plain, pooled[:, :, None].expand(-1, -1, edges, -1), skip, *closed, opened], dim=1)
-    return lines[:, plan.columns].transpose(1, 2)
+def _table(plan: CellPlan, found: Mapping[str, Tensor], neutral: float) -> Tensor:
+    """Means (or rstd) of the pools [G, 2, C], of strided skip connections [G, e, C], of the second stages [G, 2, e, C]
+    and of the first [G, 4, e, C] → [G, e, K + 2, C]; `neutral` where there is no BN."""
+    first = found["first"][:, 0]
+    plain = first.new_full((), neutral).expand_as(first)
+    lines = []
+    for column in plan.columns:
+        if column is None or column[0] not in found:
+            lines.append(plain)
+        elif column[0] == "pool":
+            lines.append(found["pool"][:, column[1], None].expand_as(first))
+        elif column[0] == "skip":
+            lines.append(found["skip"])
+        else:
+            lines.append(found[column[0]][:, column[1]])
+    return torch.stack(lines, dim=2)

@@ -42,18 +42,30 @@ class CellModules:
         return weight_of(self._depthwise[0][0]).is_inference()
 
     def stacks(self) -> list[Tensor]:
-        """The parameters of all edges, stacked, and those of the inputs: a flat list for `grouped`."""
-        depthwise, pointwise, reduce = (
-            [torch.stack([weight_of(module) for module in modules]) for modules in group]
+        """The parameters of all edges, stacked, and those of the inputs, in torch's layout."""
+        stacks = [
+            torch.stack([weight_of(module) for module in modules])
             for group in (self._depthwise, self._pointwise, self._reduce)
-        )
-        found = [w.squeeze(2).permute(0, 2, 3, 1).contiguous() for w in depthwise]
-        found += [w.flatten(2).mT.contiguous() for w in pointwise]
-        found += [w.flatten(2) for w in reduce]
-        return found + [weight_of(module).flatten(1)[None] for modules in self._inputs for module in modules]
+            for modules in group
+        ]
+        return stacks + [weight_of(module)[None] for modules in self._inputs for module in modules]
+
+    def as_read(self, stacks: Sequence[Tensor]) -> list[Tensor]:
+        """As the operators read them: depthwise [E, K, K, C], pointwise [E, C, C] (in, out), others (out, in)."""
+        cut = len(STAGES)
+        found = [w.squeeze(2).permute(0, 2, 3, 1).contiguous() for w in stacks[:cut]]
+        found += [w.flatten(2).mT.contiguous() for w in stacks[cut : 2 * cut]]
+        return found + [w.flatten(2) for w in stacks[2 * cut :]]
+
+    def as_stored(self, stacks: Sequence[Tensor]) -> list[Tensor]:
+        """The opposite of as_read; every slice is dense in its parameter's order."""
+        cut = len(STAGES)
+        found = [w.permute(0, 3, 1, 2).unsqueeze(2).contiguous() for w in stacks[:cut]]
+        found += [w.mT.contiguous()[..., None, None] for w in stacks[cut : 2 * cut]]
+        return found + [w[..., None, None] for w in stacks[2 * cut :]]
 
     def grouped(self, stacks: Sequence[Tensor]) -> Stacks:
-        """The flat list by what it holds."""
+        """The list of as_read by what it holds."""
         parts = iter(stacks)
 
         def take(count: int) -> list[Tensor]:

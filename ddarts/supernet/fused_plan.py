@@ -138,14 +138,13 @@ class CellPlan:
         return [slice(end - count, end) for end, count in zip(accumulate(counts), counts, strict=True)]
 
     @cached_property
-    def columns(self) -> list[int]:
-        """Where the K + 2 columns of a table of BN statistics come from: among nothing, both pools, the skip
-        connection, the second and the first stages."""
-        places = {MAX: 1, AVERAGE: 2, SKIP: 3}
-        second, first = 4, 4 + len(SECOND)
+    def columns(self) -> list[tuple[str, int] | None]:
+        """Where the K + 2 columns of a table of BN statistics come from: which of the pools, skip connections, first or
+        second stages; None: no BN."""
+        places: dict[str, tuple[str, int]] = {MAX: ("pool", 0), AVERAGE: ("pool", 1), SKIP: ("skip", 0)}
         for i, kind in enumerate(FIRST):
-            places[kind.operation] = second + i if i < len(SECOND) else first + i
-        return [*(places.get(name, 0) for name in self.operations), *range(first, first + len(SECOND))]
+            places[kind.operation] = ("second" if i < len(SECOND) else "first", i)
+        return [*(places.get(name) for name in self.operations), *(("first", s) for s in range(len(SECOND)))]
 
     def norms(self, source: int, batch: bool) -> list[int]:
         """How the K operations on an edge from this state are normalised, for mixed_sum."""
@@ -169,7 +168,7 @@ class CellPlan:
 
 def images(x: Tensor) -> Tensor:
     """[..., H, W, C] → [..., C, H, W], the same memory."""
-    return x.movedim(-1, -3)
+    return x.permute(0, 3, 1, 2) if x.dim() == 4 else x.permute(0, 1, 4, 2, 3)
 
 
 def pixels(x: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def steady_weights(network: SearchNetwork) -> Iterator[None]:
-    """No weight of the network changes inside, so that passes without gradients prepare the weights only once."""
+    """Inside, the cells' weights neither change nor are they differentiated: they are prepared only once."""
     cells = [cell for cell in network.cells if isinstance(cell, SearchCell)]
     for cell in cells:
         cell.hold_weights(True)

@@ -70,7 +70,7 @@ class SearchCell(nn.Module):
         return self._run(s0, s1, weights, keep)
 
     def hold_weights(self, held: bool) -> None:
-        """Told by network.steady_weights that the weights do not change from here on, or may again."""
+        """Told by network.steady_weights that the weights are constants from here on, or no longer."""
 
     def _run(self, s0: Tensor, s1: Tensor, weights: Tensor, keep: Keep | None) -> Tensor:
         """As forward, with weights that fit."""

@@ -71,7 +71,7 @@ def test_a_search_leaves_what_it_promises(tmp_path):
     assert not np.allclose(arrays["logits"][0], arrays["logits"][1])
 
 
-@pytest.mark.parametrize("options", [{}, {"recipe": "official"}, {"single_level": True}, {"sep_loss": "l1"}])
+@pytest.mark.parametrize("options", [{}, {"recipe": "official"}, {"single_level": True}, {"ablation_every": 4}])
 def test_stopping_and_resuming_ends_in_the_same_bits(tmp_path, options):
     run(tmp_path, "whole", **options)
     run(tmp_path, "parts", **options, max_steps=4)  # in the middle of the first epoch (6 steps)

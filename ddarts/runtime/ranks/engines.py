@@ -57,6 +57,14 @@ class WeightEngine(Protocol):
         ...
 
 
+def _in_order_of(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in its parameter's order in memory: torch's fused optimizers ignore the strides of gradients."""
+    for layout in (torch.contiguous_format, torch.channels_last):
+        if parameter.is_contiguous(memory_format=layout) and gradient.is_contiguous(memory_format=layout):
+            return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
 class TorchEngine:
     """Plain torch. On several ranks the gradients of a step and what was observed travel in one all-reduce after the
     backward pass: a search network has a few megabytes of weights, and hooks in the backward pass (DDP) would keep it
@@ -104,7 +112,7 @@ class TorchEngine:
     def step(self, norm: Tensor) -> None:
         """See WeightEngine."""
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = _in_order_of(parameter, gradient)
         torch.nn.utils.clip_grads_with_norm_(self.parameters, self.grad_clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

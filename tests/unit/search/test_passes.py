@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from ddarts.config import SearchConfig
+from ddarts.config.validate import validate
+from ddarts.runtime.errors import UsageError
 from ddarts.search.build import build_searcher
 from ddarts.supernet.network import EXECUTIONS
 
@@ -78,6 +80,27 @@ def test_the_official_architecture_step_makes_whole_passes(make):
     searcher, counts = make(recipe="official")
     searcher.iteration.architecture_step(batch(), 0)
     assert counts == [CELLS + 2] * CELLS
+
+
+@pytest.mark.parametrize("single_level", [False, True])
+def test_contributions_are_measured_every_so_many_steps(make, single_level):
+    searcher, counts = make(ablation_every=3, single_level=single_level)
+    step = searcher.iteration.joint_step if single_level else searcher.iteration.architecture_step
+    seen, passes = [], []
+    for number in range(4, 9):  # the first step measures whatever its number
+        before = sum(counts)
+        found = step(batch(), number)
+        seen.append((found[0] if single_level else found).found.marginal)
+        passes.append(sum(counts) - before)
+    whole = CELLS + sum(CELLS - i for i in range(CELLS))
+    assert passes == [whole, CELLS, whole, CELLS, CELLS]
+    assert torch.equal(seen[0], seen[1]) and torch.equal(seen[2], seen[4]) and not torch.equal(seen[1], seen[2])
+
+
+@pytest.mark.parametrize("options", [{"recipe": "official"}, {"cell_loss": "none"}])
+def test_an_option_that_would_do_nothing_or_harm_is_refused(options):
+    with pytest.raises(UsageError, match="--ablation_every 2: "):
+        validate(SearchConfig(ablation_every=2, **options))
 
 
 @pytest.mark.parametrize("options", [{}, {"single_level": True}])

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from ddarts.ops import staging
 from ddarts.space.primitives import DARTOPTI, DDARTS, Space
 from ddarts.space.topology import num_edges
 from ddarts.supernet import fused as fused_module
-from ddarts.supernet import fused_forward
 from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.network import EXECUTIONS, SearchNetwork, frozen_statistics, steady_weights
 
@@ -199,8 +199,8 @@ def test_without_gradients_nothing_is_kept_and_the_stacks_follow_the_parameters(
                 assert not cell(*arguments).requires_grad
             assert off(fused(*arguments), reference(*arguments)) <= FORWARD
             fused.hold_weights(True)
-            first = fused._stacks()
-            assert all(one is other for one, other in zip(first, fused._stacks(), strict=True))
+            first = fused._read()
+            assert all(one is other for one, other in zip(first, fused._read(), strict=True))
             assert off(fused(*arguments), reference(*arguments)) <= FORWARD
             fused.hold_weights(False)
             for one, other in zip(reference.parameters(), fused.parameters(), strict=True):
@@ -295,8 +295,8 @@ def test_ablated_networks_reuse_what_is_known_of_their_input_states(monkeypatch)
     weights = torch.rand(3, 14, 7, dtype=torch.float64)
     ablated = torch.cat([weights[:1], torch.rand(1, 14, 7, dtype=torch.float64), weights[2:]])
     calls = []
-    real = fused_forward.run
-    monkeypatch.setattr(fused_forward, "run", lambda op, *rest: calls.append(op) or real(op, *rest))
+    real = staging.Runner.__call__
+    monkeypatch.setattr(staging.Runner, "__call__", lambda self, op, *rest: calls.append(op) or real(self, op, *rest))
     with frozen_statistics(network):
         states = []
         network.resume(network.start(images), weights, 0, record=states)
