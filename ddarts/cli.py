@@ -14,7 +14,7 @@ from typing import Any
 from ddarts import __version__
 from ddarts.commands import results
 from ddarts.commands.parser import parse
-from ddarts.commands.registry import COMMANDS, LATER, check_name
+from ddarts.commands.registry import COMMANDS, check_name
 from ddarts.config import resolve
 from ddarts.runtime.console import log_to_stderr
 from ddarts.runtime.errors import DdartsError
@@ -72,8 +72,6 @@ def _dispatch(words: list[str], place: Place) -> int:
         print(f"ddarts {__version__}")
         return 0
     name = check_name(words[0])
-    if name in LATER:
-        return _later(name, words[1:])
     command = COMMANDS[name]
     if place.rank and name not in _ON_ALL_RANKS:
         return 0  # the first does it
@@ -98,18 +96,8 @@ def overview() -> str:
     """The help of `ddarts` itself."""
     lines = ["usage: ddarts COMMAND [options]", "", "Search for, derive, train and evaluate D-DARTS networks.", ""]
     lines += [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
-    lines += [f"  {name:<10}{summary} (not in this version)" for name, (summary, _) in LATER.items()]
     lines += ["", "Options of a command: ddarts COMMAND --help. Version: ddarts --version."]
     return "\n".join(lines)
-
-
-def _later(name: str, words: list[str]) -> int:
-    summary, instead = LATER[name]
-    line = f"`ddarts {name}` is not part of this version ({__version__}): {instead}"
-    if "-h" in words or "--help" in words:
-        print(f"{summary}\n{line}")
-        return 0
-    raise DdartsError(line)
 
 
 def _json(result: Any) -> str:

@@ -45,26 +45,19 @@ COMMANDS = {
         Command(config.ShowConfig, "ddarts.evaluate.drawing:show", "shown"),
         Command(config.ExportConfig, "ddarts.network.export:export", "pairs"),
         Command(config.ReportConfig, "ddarts.evaluate.report.page:report", "shown"),
+        Command(config.DataConfig, "ddarts.data.tools:data", "data_set"),
         Command(config.BenchConfig, "ddarts_benchmarks.run:bench", "measured"),
         Command(config.InfoConfig, "ddarts.commands.info:info", "information"),
     )
 }
 
-# Command -> (what it is for, what to use meanwhile).
-LATER = {
-    "data": (
-        "Prepare and check data sets.",
-        "ddarts search and ddarts train check the data they read",
-    ),
-}
-
 
 def check_name(name: str) -> str:
     """`name` if it is a command's; UsageError names a close one."""
-    if name in COMMANDS or name in LATER:
+    if name in COMMANDS:
         return name
     if name.startswith("-"):
         raise UsageError(f"unknown option {shown(name)}: see ddarts --help")
-    close = difflib.get_close_matches(name, [*COMMANDS, *LATER], 1)
+    close = difflib.get_close_matches(name, COMMANDS, 1)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(COMMANDS)}"
     raise UsageError(f"unknown command {shown(name)}: {hint}")

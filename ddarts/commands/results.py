@@ -54,6 +54,25 @@ def architectures(result: Result, options: Any) -> str:
     return table(("name", "space", "cells", "steps", "where from"), rows)
 
 
+def data_set(result: Result, _options: Any = None) -> str:
+    """What was pinned; or the splits as a table, then what is wrong and what is odd."""
+    if "splits" not in result:
+        return pairs({**result, "images": ", ".join(f"{count} {split}" for split, count in result["images"].items())})
+    titles = ("split", "images", "classes", "smallest class", "largest class", "sha256")
+    rows = [
+        (name, *(str(split[title.replace(" ", "_")]) for title in titles[1:]))
+        for name, split in result["splits"].items()
+    ]
+    lines = [table(titles, rows), *(f"problem: {line}" for line in result["problems"])]
+    lines += [f"odd: {item['path']}: {item['remark']}" for item in result["odd"]]
+    lines += [f"bad: {item['path']}: {item['problem']}" for item in result["bad"]]
+    if result["bad"]:
+        lines.append(
+            f"{len(result['bad'])} bad files, listed in {result['bad_list']}: --skip_bad_files leaves them out"
+        )
+    return "\n".join(lines)
+
+
 def information(result: Result, _options: Any) -> str:
     """Versions and devices as lines, then the operators as a table."""
     rows = result["operators"]

@@ -5,6 +5,7 @@ a YAML file, the command line.
 """
 
 from ddarts.config.bench import BenchConfig
+from ddarts.config.data import DataConfig
 from ddarts.config.export import ExportConfig
 from ddarts.config.files import read_options, to_yaml
 from ddarts.config.resolve import from_yaml, resolve
@@ -26,6 +27,7 @@ __all__ = [
     "ArchsConfig",
     "BenchConfig",
     "CostConfig",
+    "DataConfig",
     "DeriveConfig",
     "DistanceConfig",
     "EvaluateConfig",

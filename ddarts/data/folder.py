@@ -35,6 +35,16 @@ class Layout:
     test: Path | None  # None: there is none
     divided: bool  # `train` is the root itself, and a fifth of each class in it is for testing
 
+    @property
+    def has_test(self) -> bool:
+        """Whether there are test images."""
+        return self.divided or self.test is not None
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that hold class folders."""
+        return [self.train, *([self.test] if self.test else [])]
+
 
 def load_folder(files: FileSet, root: Path, memory_limit: int | None = None) -> ImageSet:
     """The files decoded, as uint8 [N, 3, size, size]: shorter side resized to `spec.image_size`, then centre crop.
@@ -102,7 +112,7 @@ def find_layout(spec: DataSpec, root: Path) -> Layout:
 
 def class_names(spec: DataSpec, root: Path, layout: Layout, given: str | Path | None = None) -> Sequence[str]:
     """The class folders in the order of their labels, after a comparison with those that are there."""
-    found = [entry.name for entry in visible(layout.train) if entry.is_dir()]
+    found = subfolders(layout.train)
     pinned = find_list(root, given)
     if pinned is None and spec.name == "imagenet":
         raise UsageError(
@@ -113,9 +123,8 @@ def class_names(spec: DataSpec, root: Path, layout: Layout, given: str | Path | 
         where = f"{spec.name}: {layout.train} has {len(found)} class folder(s)"
         raise UsageError(f"{where}, at least 2 are needed; {_expected(spec)}")
     names = found if pinned is None else read_list(pinned)
-    for folder in (layout.train, *([layout.test] if layout.test else [])):
-        there = [entry.name for entry in visible(folder) if entry.is_dir()]
-        compare(folder, there, names, str(layout.train if pinned is None else pinned))
+    for folder in layout.folders:
+        compare(folder, subfolders(folder), names, str(layout.train if pinned is None else pinned))
     return names
 
 
@@ -123,6 +132,11 @@ def visible(path: Path) -> list[os.DirEntry]:
     """What is in a folder, sorted by name, without what starts with a dot."""
     with os.scandir(path) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def subfolders(path: Path) -> list[str]:
+    """Names of the folders in a folder, sorted."""
+    return [entry.name for entry in visible(path) if entry.is_dir()]
 
 
 def class_files(path: Path) -> list[str]:

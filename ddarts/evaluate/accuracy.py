@@ -60,8 +60,19 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def _images(config: EvaluateConfig, stored: Description | None) -> Images:
     """The test images, in the size asked for, else in the size that the network was trained on."""
-    known = stored is not None and stored.dataset == config.dataset
-    return asked_for(config, "test", image_size=stored.image_size if stored is not None and known else None)
+    if stored is None or stored.dataset != config.dataset:
+        return asked_for(config, "test")
+    images = asked_for(config, "test", image_size=stored.image_size)
+    names = stored.class_names
+    if len(names) == images.num_classes and names != images.class_names:
+        label, (then, now) = next(
+            (i, pair) for i, pair in enumerate(zip(names, images.class_names, strict=True)) if pair[0] != pair[1]
+        )
+        raise DdartsError(
+            f"{config.data}: label {label} is {now} here, and {then} for the weights in {config.model_path}: "
+            "give the class folders their old names, or the weights' own --class_list"
+        )
+    return images
 
 
 def _measure(

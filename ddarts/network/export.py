@@ -86,7 +86,7 @@ def _network(config: ExportConfig) -> tuple[DerivedNetwork, Description]:
 
 def _notes(model: DerivedNetwork, found: Description) -> dict[str, str]:
     """What the file says about itself: the network, and how its images are normalised, where that is known."""
-    notes = describe(model, found.dataset, found.derivation, found.image_size)
+    notes = describe(model, found.dataset, found.derivation, found.image_size, found.class_names)
     if found.dataset in SPECS:
         spec = SPECS[found.dataset]
         notes.update({name: ",".join(map(str, values)) for name, values in (("mean", spec.mean), ("std", spec.std))})

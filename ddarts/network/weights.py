@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Description:
     dataset: str = ""
     derivation: str = "paper"
     image_size: int | None = None
+    class_names: tuple[str, ...] = ()
 
     def build(self) -> DerivedNetwork:
         """The network, untrained and without its auxiliary head."""
@@ -41,9 +42,13 @@ class Description:
 
 
 def describe(
-    model: DerivedNetwork, dataset: str = "", derivation: str = "paper", image_size: int | None = None
+    model: DerivedNetwork,
+    dataset: str = "",
+    derivation: str = "paper",
+    image_size: int | None = None,
+    class_names: Sequence[str] = (),
 ) -> dict[str, str]:
-    """The metadata that go with the weights of `model`; `image_size` is that of the images it was trained on."""
+    """The metadata that go with the weights of `model`; size and classes are those of the images it was trained on."""
     return {
         "genotype": json.dumps(to_dict(model.genotype)),
         "num_classes": str(model.num_classes),
@@ -55,6 +60,7 @@ def describe(
         "wiring": model.wiring,
         "dataset": dataset,
         "image_size": str(image_size or ""),
+        "class_names": json.dumps(list(class_names)),
     }
 
 
@@ -64,9 +70,10 @@ def save_network(
     dataset: str = "",
     derivation: str = "paper",
     image_size: int | None = None,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Write the weights of `model`, and what it is, to `path` in one step. Raises DdartsError."""
-    save_weights(path, model.state_dict(), describe(model, dataset, derivation, image_size))
+    save_weights(path, model.state_dict(), describe(model, dataset, derivation, image_size, class_names))
 
 
 def read_network(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], Description | None]:
@@ -128,8 +135,9 @@ def _description(metadata: Mapping[str, str], path: Path) -> Description:
             metadata.get("dataset", ""),
             metadata.get("derivation", "paper"),
             int(metadata.get("image_size") or 0) or None,
+            tuple(map(str, json.loads(metadata.get("class_names", "[]")))),
         )
-    except (KeyError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DdartsError(f"{path}: its description of the network cannot be read ({error!r})") from None
     if found.stem not in STEMS or found.wiring not in WIRINGS:
         raise DdartsError(f"{path}: unknown stem '{found.stem}' or wiring '{found.wiring}'")

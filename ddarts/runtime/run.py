@@ -266,5 +266,7 @@ def data_options(config: Any) -> str:
     """The options that name the data of `config`, for a command line that a person may copy."""
     words = ["--dataset", config.dataset]
     words += ["--data", config.data] if config.data else []
-    words += ["--image_size", str(config.image_size)] if config.image_size else []
+    for name in ("image_size", "val_resize", "class_list", "skip_bad_files"):
+        value = getattr(config, name)
+        words += [f"--{name}", str(value)] if value else []
     return shlex.join(words)

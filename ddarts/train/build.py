@@ -47,6 +47,7 @@ class TrainData:
     test: Loader
     num_classes: int
     image_size: int
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def build_data(
         test=make(test, augmentation=Augmentation.none(), shuffle=False),
         num_classes=train.num_classes,
         image_size=train.spec.image_size,
+        class_names=train.class_names,
     )
 
 

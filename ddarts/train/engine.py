@@ -185,7 +185,8 @@ class Engine:
         config = self.config
         path = self.run.run_dir / f"{name}.safetensors"
         if self.group.is_first:
-            save_network(path, model, config.dataset or "", config.derivation, self.data.image_size)
+            about = self.data.image_size, self.data.class_names
+            save_network(path, model, config.dataset or "", config.derivation, *about)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs to end in the same bits. The order of the data follows from the cursor."""

@@ -8,7 +8,7 @@ import pytest
 
 import ddarts
 from ddarts.cli import main
-from ddarts.commands.registry import COMMANDS, LATER
+from ddarts.commands.registry import COMMANDS
 from ddarts.config import SearchConfig, TrainConfig
 from ddarts.config.options import specs
 from ddarts.runtime.errors import DdartsError
@@ -26,7 +26,7 @@ def test_no_command_s_help_imports_anything_heavy():
     code = f"""
 import contextlib, io, sys
 from ddarts.cli import main
-for name in {list(COMMANDS)!r} + {list(LATER)!r}:
+for name in {list(COMMANDS)!r}:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         main([name, "--help"])
@@ -49,7 +49,7 @@ def test_help_of_a_real_process_is_all_on_stdout(words):
 def test_the_overview_names_every_command_and_help_every_option(capsys):
     assert main([]) == 0
     text = capsys.readouterr().out
-    assert all(f"\n  {name} " in text for name in (*COMMANDS, *LATER))
+    assert all(f"\n  {name} " in text for name in COMMANDS)
     for name, command in COMMANDS.items():
         with pytest.raises(SystemExit) as caught:
             main([name, "--help"])

@@ -5,9 +5,7 @@ import sys
 
 import pytest
 
-import ddarts
 from ddarts.cli import main
-from ddarts.commands.registry import LATER
 from ddarts.runtime.errors import DdartsError
 from tests.command_line import ENVIRONMENT, fail
 
@@ -96,14 +94,6 @@ def test_the_line_about_memory_names_every_size_that_was_given(stand_in, capsys)
     stand_in("cost", work=fail(MemoryError()))
     assert main("cost --arch DD-4 --num_classes 77".split()) == 1
     assert "not enough memory for --num_classes 77: lower it\n" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_commands_of_a_later_version_say_so(capsys, name):
-    assert main([name, "--anything", "x"]) == 1
-    out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1
-    assert f"`ddarts {name}` is not part of this version ({ddarts.__version__})" in err
 
 
 class OutOfMemoryError(RuntimeError):

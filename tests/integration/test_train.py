@@ -255,7 +255,7 @@ EXEMPT = {
     "data": "digits lie in no folder",
     "download": "digits are never fetched",
     "val_resize": "of photographs in files: tests/integration/test_photographs.py",
-    "class_list": "of class folders: tests/data/test_data_classes.py",
+    "class_list": "of class folders: tests/data/test_data_check.py",
     "skip_bad_files": "of class folders: tests/data/test_data_check.py",
     "imagenet_stem": "networks for digits have the CIFAR stem, and the log says so",
     "parse_method": "published, without effect, and the log says so",
