@@ -15,13 +15,14 @@ from torch.library import opcheck
 import ddarts.ops
 from ddarts.ops import Norm
 from tests.bits import assert_same_bits
+from tests.ops.backends import WITHOUT_CUDA, call_on, moved, run_on
 from tests.ops.op_cases import DTYPES, LAYOUTS, SHAPES, integers, normal
 from tests.ops.stage_cases import Shape, make
 from tests.tolerances import GRADIENT, assert_as_accurate
 
 OPS = torch.ops.ddarts
 NORMS = ((Norm.NONE,) * 3, (Norm.BATCH, Norm.NONE, Norm.FIXED))
-backends = pytest.mark.parametrize("backend", ["reference", "cpp"])
+backends = pytest.mark.parametrize("backend", WITHOUT_CUDA)
 Sums = tuple[Tensor, list[Tensor], Sequence[int], Tensor | None, Tensor | None]
 
 
@@ -44,8 +45,7 @@ def widened(arguments: Sums) -> Sums:
 
 
 def channel_sums(backend: str, arguments: Sums) -> tuple[Tensor, Tensor]:
-    with ddarts.ops.use_backend(backend):
-        return OPS.channel_sums(*arguments)
+    return call_on(backend, OPS.channel_sums, *arguments)
 
 
 @backends
@@ -90,19 +90,19 @@ def test_any_number_of_threads_gives_the_same_bits(
 @pytest.mark.parametrize("norm", [False, True], ids=["plain", "normalised"])
 def test_opcheck_stage(backend: str, norm: bool) -> None:
     case = make(Shape((2, 5, 4, 3), ((3, 1), (5, 2)), stride=2, norm=norm), torch.float64, normal(torch.float64, 1))
-    with ddarts.ops.use_backend(backend):
-        opcheck(OPS.stage.default, case.forward_arguments())
+    with run_on(backend) as device:
+        opcheck(OPS.stage.default, moved(case.forward_arguments(), device))
         for need_weights in (True, False):
-            opcheck(OPS.stage_backward.default, case.backward_arguments(need_weights))
+            opcheck(OPS.stage_backward.default, moved(case.backward_arguments(need_weights), device))
 
 
 @backends
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=lambda d: str(d)[6:])
 @pytest.mark.parametrize("norm", NORMS, ids=["plain", "normalised"])
 def test_opcheck_channel_sums(backend: str, norm: Sequence[int], dtype: torch.dtype) -> None:
-    with ddarts.ops.use_backend(backend):
+    with run_on(backend) as device:
         for layout in ("contiguous", "channels_last"):
-            opcheck(OPS.channel_sums.default, slopes((2, 3, 5, 4), layout, norm, dtype))
+            opcheck(OPS.channel_sums.default, moved(slopes((2, 3, 5, 4), layout, norm, dtype), device))
 
 
 def assert_refused(op: Callable, arguments: Sequence, message: str) -> None:
