@@ -35,7 +35,7 @@ def load_channels(x, c, channels, WIDE: tl.constexpr):
 
 @triton.jit
 def tap(n, i, j, r, s, height, width, K: tl.constexpr, DILATION: tl.constexpr, STRIDE: tl.constexpr):
-    """Where tap (r, s) of the kernel reads for output pixels (n, i, j): (pixel of the input, whether it lies inside)."""
+    """Where tap (r, s) of the kernel reads for output pixels (n, i, j): (pixel of the input, whether it is inside)."""
     row = i * STRIDE + (r - K // 2) * DILATION
     column = j * STRIDE + (s - K // 2) * DILATION
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -44,7 +44,7 @@ def tap(n, i, j, r, s, height, width, K: tl.constexpr, DILATION: tl.constexpr, S
 
 @triton.jit
 def reader(n, i, j, r, s, out_height, out_width, K: tl.constexpr, DILATION: tl.constexpr, STRIDE: tl.constexpr):
-    """Which output pixel reads the input pixels (n, i, j) by tap (r, s): (pixel of the output, whether there is one)."""
+    """Which output pixel reads input pixels (n, i, j) by tap (r, s): (pixel of the output, whether there is one)."""
     row = i - (r - K // 2) * DILATION
     column = j - (s - K // 2) * DILATION
     found = (row >= 0) & (column >= 0) & (row % STRIDE == 0) & (column % STRIDE == 0)

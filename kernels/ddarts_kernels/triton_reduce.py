@@ -61,15 +61,17 @@ def merge_moments(
 
 @triton.jit
 def store_moments(partial, x, known, count, t, tiles, c, channels):
-    """Leaves the mean of a tile x [BP, BC], and the sum of the squared distances from it, in partial [2, T, C]. A second
-    look at the tile corrects the rounding of the mean, which would count where it is large beside the deviation."""
-    count = count.to(x.dtype)
-    mean = tl.sum(tl.where(known[:, None], x, 0.0), axis=0) / count
+    """Leaves the mean of a tile x [BP, BC], and the sum of the squared distances from it, in partial [2, T, C]. A
+    second look at the tile corrects the rounding of the mean, which would count where it is large beside the
+    deviation; partial is float64 for the same reason."""
+    count = count.to(tl.float64)
+    mean = tl.sum(tl.where(known[:, None], x, 0.0), axis=0) / count.to(x.dtype)
     d = tl.where(known[:, None], x - mean[None, :], 0.0)
-    rest = tl.sum(d, axis=0)
+    rest = tl.sum(d, axis=0).to(tl.float64)
+    squares = tl.sum(d * d, axis=0).to(tl.float64) - rest * rest / count
     found = partial + t.to(tl.int64) * channels + c
-    tl.store(found, mean + rest / count, c < channels)
-    tl.store(found + tiles.to(tl.int64) * channels, tl.sum(d * d, axis=0) - rest * rest / count, c < channels)
+    tl.store(found, mean.to(tl.float64) + rest / count, c < channels)
+    tl.store(found + tiles.to(tl.int64) * channels, squares, c < channels)
 
 
 @triton.jit(do_not_specialize=["pixels", "tiles"])
@@ -95,11 +97,11 @@ def _finish_totals(totals, partial, channels, tiles, BT: tl.constexpr, BC: tl.co
     tl.store(totals + row * channels + c, found.to(totals.dtype.element_ty), c < channels)
 
 
-def moments(partial: Tensor, pixels: int, tile: int, eps: float) -> tuple[Tensor, Tensor]:
+def moments(partial: Tensor, pixels: int, tile: int, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """mean and rstd [R, C] of rows of `pixels` values a channel, from what `store_moments` left of tiles of `tile`
-    values: partial [R, 2, T, C]."""
+    values: partial float64 [R, 2, T, C]."""
     rows, _, tiles, channels = partial.shape
-    mean, rstd = (partial.new_empty((rows, channels)) for _ in range(2))
+    mean, rstd = (partial.new_empty((rows, channels), dtype=dtype) for _ in range(2))
     blocks = final_blocks(tiles, channels)
     grid = (triton.cdiv(channels, blocks["BC"]), rows)
     launch(

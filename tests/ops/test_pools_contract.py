@@ -37,8 +37,8 @@ shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 strides = pytest.mark.parametrize("stride", STRIDES)
 
 
-def forward(backend: str, x: Tensor, stride: int) -> tuple[Tensor, ...]:
-    return call_on(backend, torch.ops.ddarts.pools, x, stride, EPS, 1)
+def forward(backend: str, x: Tensor, stride: int, groups: int = 1) -> tuple[Tensor, ...]:
+    return call_on(backend, torch.ops.ddarts.pools, x, stride, EPS, groups)
 
 
 def backward(backend: str, *arguments: object) -> Tensor:
@@ -130,8 +130,7 @@ def test_statistics_of_values_far_from_zero(backend: str) -> None:
 @strides
 def test_groups_have_their_own_statistics(backend: str, stride: int) -> None:
     x = normal(torch.float32, 3)((6, 7, 5, 6)) * torch.arange(1.0, 7.0)[:, None, None, None]
-    with ddarts.ops.use_backend(backend):
-        whole = torch.ops.ddarts.pools(x, stride, EPS, 3)
+    whole = forward(backend, x, stride, 3)
     for g, part in enumerate(x.split(2)):
         alone = forward(backend, part, stride)
         assert_same_bits([v[2 * g : 2 * g + 2] for v in whole[:3]], list(alone[:3]))

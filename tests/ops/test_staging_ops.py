@@ -12,7 +12,6 @@ from ddarts_kernels.mixed_sum import reference
 from torch import Tensor
 from torch.library import opcheck
 
-import ddarts.ops
 from ddarts.ops import Norm
 from tests.bits import assert_same_bits
 from tests.ops.backends import WITHOUT_CUDA, call_on, moved, run_on
@@ -44,6 +43,11 @@ def widened(arguments: Sums) -> Sums:
     return grad.double(), [x.double() for x in inputs], norm, mean.double(), rstd.double()
 
 
+def shapes(backend: str) -> Sequence[tuple[int, ...]]:
+    """The interpreter is slow: for it the shapes that differ most."""
+    return SHAPES[::3] if backend == "triton" else SHAPES
+
+
 def channel_sums(backend: str, arguments: Sums) -> tuple[Tensor, Tensor]:
     return call_on(backend, OPS.channel_sums, *arguments)
 
@@ -54,7 +58,7 @@ def channel_sums(backend: str, arguments: Sums) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d)[6:])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_contract(backend: str, layout: str, dtype: torch.dtype, norm: Sequence[int]) -> None:
-    for shape in SHAPES:
+    for shape in shapes(backend):
         arguments = slopes(shape, layout, norm, dtype)
         exact, eager = reference.sums(*widened(arguments)), reference.sums(*arguments)
         for got, plain, value in zip(channel_sums(backend, arguments), eager, exact, strict=True):
@@ -66,7 +70,7 @@ def test_contract(backend: str, layout: str, dtype: torch.dtype, norm: Sequence[
 @pytest.mark.usefixtures("poisoned_memory")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_whole_numbers_are_exact(backend: str, layout: str) -> None:
-    for shape in SHAPES:
+    for shape in shapes(backend):
         arguments = slopes(shape, layout, NORMS[1], torch.float32, integers)
         for got, value in zip(channel_sums(backend, arguments), reference.sums(*widened(arguments)), strict=True):
             assert torch.equal(got.double(), value)

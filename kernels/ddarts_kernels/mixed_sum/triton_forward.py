@@ -18,7 +18,7 @@ from ddarts_kernels.mixed_sum.triton_tiles import (
     tile,
 )
 from ddarts_kernels.triton_reduce import elements_of, merge_moments
-from ddarts_kernels.triton_values import narrow
+from ddarts_kernels.triton_values import narrow, widen
 
 
 @triton.jit(do_not_specialize=["tiles"])
@@ -117,3 +117,34 @@ def weighted_sum(
         z = normalized(x, mean, rstd, u, c, channels, tl.load(row(table, length, KIND) + u))
         total += tl.load(totals + u) * z
     tl.store(out + offsets, narrow(total, STORED), inside)
+
+
+@triton.jit(do_not_specialize=["terms"])
+def group_sums(
+    out,
+    table,
+    weights,
+    mean,
+    rstd,
+    terms,
+    outer,
+    channels,
+    inner,
+    WIDE: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    UNROLL: tl.constexpr,
+    BO: tl.constexpr,
+    BC: tl.constexpr,
+    BI: tl.constexpr,
+    WIDE_INDEX: tl.constexpr,
+):
+    """Program (tile, group): out [G, images, ...], the sum of the group's U terms. table: addresses [G, U]; weights
+    [G, U]; mean and rstd [G, U, C]."""
+    STORED: tl.constexpr = out.dtype.element_ty
+    offsets, inside, c, _ = tile(outer, channels, inner, BO, BC, BI, WIDE_INDEX)
+    g = tl.program_id(1)
+    total = tl.zeros([BO, BC, BI], WIDE)
+    for u in tl.range(g * terms, (g + 1) * terms, loop_unroll_factor=UNROLL):
+        x = load_input(table, 0, u, offsets, inside, STORED, WIDE, ALIGNED)
+        total += widen(tl.load(weights + u), WIDE) * normalized(x, mean, rstd, u, c, channels, BATCH)
+    tl.store(out + g.to(tl.int64) * outer * channels * inner + offsets, narrow(total, STORED), inside)

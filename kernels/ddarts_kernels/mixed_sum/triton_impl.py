@@ -17,12 +17,12 @@ from ddarts_kernels.layout import accumulation_dtype, layout_of
 from ddarts_kernels.mixed_sum import reference
 from ddarts_kernels.mixed_sum.reference import Norm
 from ddarts_kernels.mixed_sum.triton_backward import finish_gradients, input_gradients, sum_products
-from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, tile_statistics, weighted_sum
+from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, group_sums, tile_statistics, weighted_sum
 from ddarts_kernels.mixed_sum.triton_plan import known_plan, plan
 from ddarts_kernels.mixed_sum.triton_tiles import Tiling, tiling_of
 from ddarts_kernels.triton_launch import Launch, launch, listed
 from ddarts_kernels.triton_reduce import final_blocks, totals
-from ddarts_kernels.triton_table import aligned
+from ddarts_kernels.triton_table import aligned, device_table
 from ddarts_kernels.triton_values import TYPES
 
 _GROUP = 8  # inputs whose gradients one program writes: more to do at once, for reading grad once in eight
@@ -193,6 +193,43 @@ def _sums(
     return sums
 
 
+def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rstd: Tensor | None) -> Tensor:
+    """See reference.node_sum. Two launches, and one more for every 256 tensors that a group of networks reads."""
+    groups, terms = weights.shape
+    first = inputs[0]
+    images = sum(x.shape[0] for x in inputs[::terms]) // groups
+    if images * first[:1].numel() == 0:
+        return reference.node_sum(inputs, weights, mean, rstd)
+    with torch.cuda.device_of(first):
+        layout = layout_of(first)
+        dense = [x.contiguous(memory_format=layout) for x in inputs]
+        out = torch.empty_like(first[:1].expand(images * groups, *first.shape[1:]), memory_format=layout)
+        weights, mean, rstd = _contiguous(weights, mean, rstd)
+        size = images * first[0].numel() * first.element_size()
+        addresses = [
+            x.data_ptr() + group * size
+            for at in range(0, len(dense), terms)
+            for group in range(dense[at].shape[0] // images)
+            for x in dense[at : at + terms]
+        ]
+        tiling = tiling_of(out[:images], layout, by_channel=True)
+        launch(
+            group_sums,
+            (tiling.programs, groups),
+            out=out,
+            table=device_table(addresses, len(addresses), first.device),
+            weights=weights,
+            mean=mean,
+            rstd=rstd,
+            terms=terms,
+            WIDE=TYPES[accumulation_dtype(first.dtype)],
+            ALIGNED=aligned([*addresses, size, out.data_ptr()]),
+            UNROLL=tiling.unroll,
+            **tiling.sides,
+        )
+    return out
+
+
 def sums(
     grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -207,9 +244,7 @@ def sums(
         addresses = [x.data_ptr() for x in dense]
         table, length = known_plan(addresses, norm, grad.device)
         tiling = tiling_of(grad, layout, by_channel=True)
-        partial = grad.new_empty(
-            (len(inputs) + 1, tiling.tiles, tiling.channels), dtype=accumulation_dtype(grad.dtype)
-        )
+        partial = grad.new_empty((len(inputs) + 1, tiling.tiles, tiling.channels), dtype=accumulation_dtype(grad.dtype))
         launch(
             sum_products,
             (tiling.programs,),
@@ -258,6 +293,9 @@ def _launches(
     with listed() as launches:
         forward(x, weights, every, [norm] * inputs, given, given, keep, True, 1e-5)
         backward(x[0], x, weights, every, [norm] * inputs, mean, mean, keep, True, every, True)
+        sums(x[0], x, [norm] * inputs, mean, mean)
+        both = None if mean is None else torch.stack([mean, mean])
+        node_sum([*x, *x], torch.empty(2, inputs, dtype=dtype), both, both)
     order = "NHWC" if layout == torch.channels_last else "NCHW"
     name = f"{str(dtype)[6:]} {inputs} x {list(shape)} {order} {norm.name}"
     return [(name, found) for found in launches]

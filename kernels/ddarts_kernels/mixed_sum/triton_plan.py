@@ -10,7 +10,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ddarts_kernels.mixed_sum.triton_tiles import ADDRESS, BATCH, COUNT, DEAD, KIND, NORM, ORDER, ROWS, SOURCE, TARGET, row
+from ddarts_kernels.mixed_sum.triton_tiles import (
+    ADDRESS,
+    BATCH,
+    COUNT,
+    DEAD,
+    KIND,
+    NORM,
+    ORDER,
+    ROWS,
+    SOURCE,
+    TARGET,
+    row,
+)
 from ddarts_kernels.triton_launch import launch
 from ddarts_kernels.triton_table import device_table
 from ddarts_kernels.triton_values import widen
@@ -116,6 +128,7 @@ def known_plan(addresses: Sequence[int], norm: Sequence[int], device: torch.devi
     inputs = len(addresses)
     length = triton.cdiv(inputs, 16) * 16
     rows: list[Sequence[int]] = [()] * ROWS
-    rows[ADDRESS.value], rows[KIND.value], rows[ORDER.value], rows[COUNT.value] = addresses, norm, range(inputs), [inputs]
+    for name, line in ((ADDRESS, addresses), (KIND, norm), (ORDER, range(inputs)), (COUNT, [inputs])):
+        rows[name.value] = line
     values = [value for line in rows for value in (*line, *[0] * (length - len(line)))]
     return device_table(values, len(values), device), length

@@ -1,7 +1,7 @@
 """pools in Triton: reference.py says what is computed, this file which kernels are launched.
 
 Nothing waits for the device and nothing is copied from the host, so both functions can be part of a CUDA graph. No
-atomics: same bits each time. Legend: see reference.py; P pixels of an output, T tiles of them.
+atomics: same bits each time. Legend: see reference.py; P pixels of a group of an output, T tiles of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,36 +18,39 @@ from ddarts_kernels.triton_launch import Launch, launch, listed
 from ddarts_kernels.triton_pixels import WIDE_FROM
 from ddarts_kernels.triton_reduce import moments
 from ddarts_kernels.triton_table import aligned, device_table
+from ddarts_kernels.triton_values import TYPES
 
 _TILE, _CHANNELS = 1024, 64
 
 
-def forward(x: Tensor, stride: int, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def forward(x: Tensor, stride: int, eps: float, groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See reference.forward. Two launches."""
     if x.numel() == 0:
-        return reference.forward(x, stride, eps)
+        return reference.forward(x, stride, eps, groups)
     images, height, width, channels = x.shape
     shape = (images, (height - 1) // stride + 1, (width - 1) // stride + 1, channels)
     with torch.cuda.device_of(x):
         most, average = (x.new_empty(shape) for _ in range(2))
         index = x.new_empty(shape, dtype=torch.uint8)
-        blocks, pixels = _blocks(x), shape[0] * shape[1] * shape[2]
+        blocks, pixels = _blocks(x), most[..., 0].numel() // groups
         tiles = triton.cdiv(pixels, blocks["BP"])
-        partial = x.new_empty((2, 2, tiles, channels), dtype=accumulation_dtype(x.dtype))
+        wide = accumulation_dtype(x.dtype)
+        partial = x.new_empty((groups, 2, 2, tiles, channels), dtype=torch.float64)
         launch(
             pool,
-            (tiles, triton.cdiv(channels, blocks["BC"])),
+            (tiles, triton.cdiv(channels, blocks["BC"]), groups),
             most=most,
             average=average,
             index=index,
             partial=partial,
             x=x.contiguous(),
-            images=images,
+            images=images // groups,
+            WIDE=TYPES[wide],
             **_sizes((height, width), shape, stride),
             **blocks,
         )
-        found = moments(partial, pixels, blocks["BP"], eps)
-    return most, average, index, *found
+        mean, rstd = moments(partial.flatten(0, 1), pixels, blocks["BP"], eps, wide)
+    return most, average, index, mean.view(groups, 2, channels), rstd.view(groups, 2, channels)
 
 
 def backward(
@@ -116,7 +119,7 @@ def ahead_of_time() -> Iterator[tuple[str, Launch]]:
         for size, stride in (((96, 32, 32, 16), 1), ((96, 32, 32, 32), 2), ((96, 8, 8, 64), 1)):
             x = torch.empty(size, dtype=dtype)
             with listed() as launches:
-                most, average, index, mean, _ = forward(x, stride, 1e-5)
+                most, average, index, mean, _ = forward(x, stride, 1e-5, 1)
                 lines = mean.new_empty((2, 6, size[3]))
                 backward([most] * 4, most, average, index, lines, size[1], size[2], stride)
             yield from ((f"{str(dtype)[6:]} {list(size)} stride {stride}", found) for found in launches)

@@ -23,13 +23,13 @@ def pool(
     out_width,
     channels,
     STRIDE: tl.constexpr,
+    WIDE: tl.constexpr,
     BP: tl.constexpr,
     BC: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
 ):
-    """Program (tile, channels): both pools [P, C], index, and partial [2, 2, T, C] (triton_reduce.store_moments). Of
-    several NaN the last is taken, as torch does."""
-    WIDE: tl.constexpr = partial.dtype.element_ty
+    """Program (tile, channels, group): both pools [G, P, C], index, and partial [G, 2, 2, T, C]
+    (triton_reduce.store_moments). images, P and T: of a group. Of several NaN the last is taken, as torch does."""
     STORED: tl.constexpr = x.dtype.element_ty
     t = tl.program_id(0)
     if WIDE_INDEX:
@@ -37,6 +37,8 @@ def pool(
     c = tl.program_id(1) * BC + tl.arange(0, BC)
     pixels = images * out_height * out_width
     p, known, n, i, j = pixels_of(t, pixels, out_height, out_width, BP)
+    g = tl.program_id(2).to(tl.int64)
+    x += g * images * height * width * channels
     best = tl.full([BP, BC], float("-inf"), WIDE)
     place = tl.full([BP, BC], -1, tl.int32)
     total = tl.zeros([BP, BC], WIDE)
@@ -52,13 +54,14 @@ def pool(
             total += value
             count += inside.to(tl.int32)
     mean = total / tl.maximum(count, 1).to(WIDE)[:, None]
-    at = p[:, None] * channels + c[None, :]
+    at = g * pixels * channels + p[:, None] * channels + c[None, :]
     mask = known[:, None] & (c < channels)[None, :]
     tl.store(most + at, narrow(best, STORED), mask)
     tl.store(average + at, narrow(mean, STORED), mask)
     tl.store(index + at, place.to(tl.uint8), mask)
     tiles = tl.cdiv(pixels, BP)
     size = tl.minimum(pixels - t * BP, BP)
+    partial += g * 4 * tiles * channels
     store_moments(partial, best, known, size, t, tiles, c, channels)
     store_moments(partial + 2 * tiles.to(tl.int64) * channels, mean, known, size, t, tiles, c, channels)
 

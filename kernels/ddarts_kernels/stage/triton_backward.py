@@ -89,7 +89,8 @@ def tap_gradients(
     KP: tl.constexpr,
     DILATION: tl.constexpr,
     STRIDE: tl.constexpr,
-    SHARED: tl.constexpr,
+    INPUTS: tl.constexpr,
+    GROUPS: tl.constexpr,
     BP: tl.constexpr,
     BC: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
@@ -103,13 +104,13 @@ def tap_gradients(
     c = tl.program_id(2) * BC + tl.arange(0, BC)
     pixels = images * out_height * out_width
     tiles = tl.cdiv(pixels, BP)
-    x, mean, rstd = input_of(x, mean, rstd, e, images, height, width, channels, SHARED)
+    x, mean, rstd = input_of(x, mean, rstd, e, 0, images, height, width, channels, INPUTS, GROUPS)
     middle += e.to(tl.int64) * pixels * channels
     total = tl.zeros([KP, BP, BC], WIDE)
     first = tl.program_id(0) * chunk
+    if WIDE_INDEX:
+        first = first.to(tl.int64)
     for t in range(first, tl.minimum(first + chunk, tiles)):
-        if WIDE_INDEX:
-            t = t.to(tl.int64)
         p, known, n, i, j = pixels_of(t, pixels, out_height, out_width, BP)
         at, inside = tap(n[None, :], i[None, :], j[None, :], r, s[:, None], height, width, K, DILATION, STRIDE)
         inside = inside & known[None, :] & (s < K)[:, None]
@@ -143,7 +144,8 @@ def mix_gradients(
     K: tl.constexpr,
     DILATION: tl.constexpr,
     STRIDE: tl.constexpr,
-    SHARED: tl.constexpr,
+    INPUTS: tl.constexpr,
+    GROUPS: tl.constexpr,
     ALIGNED: tl.constexpr,
     PRECISION: tl.constexpr,
     BP: tl.constexpr,
@@ -163,13 +165,13 @@ def mix_gradients(
     tiles = tl.cdiv(pixels, BP)
     grad = pointer(tl.load(table + e), STORED, ALIGNED)
     y += e.to(tl.int64) * pixels * channels
-    x, mean, rstd = input_of(x, mean, rstd, e, images, height, width, channels, SHARED)
+    x, mean, rstd = input_of(x, mean, rstd, e, 0, images, height, width, channels, INPUTS, GROUPS)
     taps = depthwise + e * K * K * channels
     total = tl.zeros([BC, BO], WIDE)
     first = tl.program_id(0) * chunk
+    if WIDE_INDEX:
+        first = first.to(tl.int64)
     for t in range(first, tl.minimum(first + chunk, tiles)):
-        if WIDE_INDEX:
-            t = t.to(tl.int64)
         p, known, n, i, j = pixels_of(t, pixels, out_height, out_width, BP)
         middle = convolved(
             x, taps, mean, rstd, n, i, j, known, c, height, width, channels, K, DILATION, STRIDE, WIDE
@@ -228,7 +230,8 @@ def input_gradients(
     DILATIONS: tl.constexpr,
     EDGES: tl.constexpr,
     STRIDE: tl.constexpr,
-    SHARED: tl.constexpr,
+    INPUTS: tl.constexpr,
+    GROUPS: tl.constexpr,
     ALIGNED: tl.constexpr,
     BP: tl.constexpr,
     BC: tl.constexpr,
@@ -244,15 +247,17 @@ def input_gradients(
     c = tl.program_id(2) * BC + tl.arange(0, BC)
     pixels = images * height * width
     p, known, n, i, j = pixels_of(t, pixels, height, width, BP)
-    x, mean, rstd = input_of(x, mean, rstd, own, images, height, width, channels, False)
+    x, mean, rstd = input_of(x, mean, rstd, own, 0, images, height, width, channels, INPUTS, GROUPS)
     plane = out_height.to(tl.int64) * images * out_width * channels
     total = tl.zeros([BP, BC], WIDE)
     for kind in tl.static_range(len(KERNELS)):
         taps = pointer(tl.load(table + len(KERNELS) * (EDGES + 2) + kind), STORED, ALIGNED)
-        for e in range(0 if SHARED else own, EDGES if SHARED else own + 1):
+        for e in range(own, EDGES, INPUTS):
+            m = middle + (kind * EDGES + e) * plane
+            own_taps = taps + e * KERNELS[kind] * KERNELS[kind] * channels
             total += spread(
-                middle + (kind * EDGES + e) * plane, taps + e * KERNELS[kind] * KERNELS[kind] * channels, n, i, j, known, c,
-                out_height, out_width, channels, KERNELS[kind], DILATIONS[kind], STRIDE, WIDE,
+                m, own_taps, n, i, j, known, c, out_height, out_width, channels, KERNELS[kind], DILATIONS[kind], STRIDE,
+                WIDE,
             )  # fmt: skip
     z = normal_of(load_pixels(x, p, known, c, channels, WIDE), mean, rstd, c, channels)
     total = tl.where((z > 0) | (z != z), total, 0.0)

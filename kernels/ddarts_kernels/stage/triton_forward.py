@@ -57,13 +57,13 @@ def convolved(
 
 
 @triton.jit
-def input_of(x, mean, rstd, e, images, height, width, channels, SHARED: tl.constexpr):
-    """What edge e reads of x [X, N, H, W, C], mean and rstd [X, C]; all edges the same if SHARED."""
-    if not SHARED:
-        x += e.to(tl.int64) * images * height * width * channels
-        if mean is not None:
-            mean += e * channels
-            rstd += e * channels
+def input_of(x, mean, rstd, e, g, images, height, width, channels, INPUTS: tl.constexpr, GROUPS: tl.constexpr):
+    """What edge e reads for group g of x [X, G, images, H, W, C], mean and rstd [G, X, C]."""
+    own = e % INPUTS  # 0 where all edges read the same
+    x += (own * GROUPS + g).to(tl.int64) * images * height * width * channels
+    if mean is not None:
+        mean += (g * INPUTS + own) * channels
+        rstd += (g * INPUTS + own) * channels
     return x, mean, rstd
 
 
@@ -85,23 +85,28 @@ def stage_forward(
     K: tl.constexpr,
     DILATION: tl.constexpr,
     STRIDE: tl.constexpr,
-    SHARED: tl.constexpr,
+    KINDS: tl.constexpr,
+    INPUTS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    WIDE: tl.constexpr,
     PRECISION: tl.constexpr,
     BP: tl.constexpr,
     BC: tl.constexpr,
     BO: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
 ):
-    """Program (tile, edge, output channels): y [E, P, C] and partial [E, 2, T, C] (triton_reduce.store_moments)."""
-    WIDE: tl.constexpr = partial.dtype.element_ty
+    """Program (tile, edge and group, output channels): y [E, G, P, C] and partial [G, S, E, 2, T, C], of which the
+    first kind is this one (triton_reduce.store_moments). images, P and T: of a group."""
     t = tl.program_id(0)
     if WIDE_INDEX:
         t = t.to(tl.int64)
-    e = tl.program_id(1)
+    line = tl.program_id(1)
+    e = line // GROUPS
+    g = line % GROUPS
     o = tl.program_id(2) * BO + tl.arange(0, BO)
     pixels = images * out_height * out_width
     p, known, n, i, j = pixels_of(t, pixels, out_height, out_width, BP)
-    x, mean, rstd = input_of(x, mean, rstd, e, images, height, width, channels, SHARED)
+    x, mean, rstd = input_of(x, mean, rstd, e, g, images, height, width, channels, INPUTS, GROUPS)
     taps = depthwise + e * K * K * channels
     mixes = pointwise + e * channels * channels
     total = tl.zeros([BP, BO], WIDE)
@@ -113,8 +118,9 @@ def stage_forward(
         mask = (c < channels)[:, None] & (o < channels)[None, :]
         mix = widen(tl.load(mixes + c[:, None] * channels + o[None, :], mask, other=0.0), WIDE)
         total = tl.dot(middle, mix, total, input_precision=PRECISION, out_dtype=WIDE)
-    at = y + e.to(tl.int64) * pixels * channels + p[:, None] * channels + o[None, :]
+    at = y + line.to(tl.int64) * pixels * channels + p[:, None] * channels + o[None, :]
     tl.store(at, narrow(total, y.dtype.element_ty), known[:, None] & (o < channels)[None, :])
     tiles = tl.cdiv(pixels, BP)
     count = tl.minimum(pixels - t * BP, BP)
-    store_moments(partial + e.to(tl.int64) * 2 * tiles * channels, total, known, count, t, tiles, o, channels)
+    partial += (g * KINDS * (tl.num_programs(1) // GROUPS) + e).to(tl.int64) * 2 * tiles * channels
+    store_moments(partial, total, known, count, t, tiles, o, channels)

@@ -7,7 +7,7 @@ Products of float32 are those of float32, unless torch is told otherwise (torch.
 "tf32"). In half precision tensor cores are used: the pointwise weights are exact in TF32, and what lies between the
 convolutions is cut to 11 bits, no coarser than the result is stored.
 
-Legend: see reference.py; P pixels of an output, T tiles of them.
+Legend: see reference.py; P pixels of a group of an output, T tiles of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,6 @@ import torch
 import triton
 from torch import Tensor
 
-from ddarts_kernels.stage import reference
 from ddarts_kernels.stage.triton_backward import input_gradients, middle_gradients, mix_gradients, tap_gradients
 from ddarts_kernels.stage.triton_forward import stage_forward
 from ddarts_kernels.stage.triton_problem import Problem
@@ -35,29 +34,35 @@ def forward(
     mean: Tensor | None,
     rstd: Tensor | None,
     eps: float,
+    groups: int,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """See reference.forward. S + 1 launches."""
+    this = Problem.of(x, depthwise, pointwise, dilation, stride, mean, rstd, groups)
+    _, height, width = this.out
+    y = [x.new_empty((this.edges, x.shape[1], height, width, this.channels)) for _ in depthwise]
+    shape = groups, this.kinds, this.edges
     if x.numel() == 0:
-        return reference.forward(x, depthwise, pointwise, dilation, stride, mean, rstd, eps)
+        centre = x.new_zeros((*shape, this.channels), dtype=this.wide)
+        return y, centre, torch.full_like(centre, eps**-0.5)
     with torch.cuda.device_of(x):
-        this = Problem.of(x, depthwise, pointwise, dilation, stride, mean, rstd)
-        y = [x.new_empty((this.edges, *this.out, this.channels)) for _ in depthwise]
-        partial = x.new_empty((this.kinds, this.edges, 2, this.tiles, this.channels), dtype=this.wide)
+        partial = x.new_empty((*shape, 2, this.tiles, this.channels), dtype=torch.float64)
         for s, kernel in enumerate(this.depthwise):
             launch(
                 stage_forward,
-                (this.tiles, this.edges, this.per("BO")),
+                (this.tiles, this.edges * groups, this.per("BO")),
                 y=y[s],
-                partial=partial[s],
+                partial=partial[:, s],
                 depthwise=kernel,
                 pointwise=this.pointwise[s],
                 K=kernel.shape[1],
                 DILATION=dilation[s],
+                KINDS=this.kinds,
+                WIDE=TYPES[this.wide],
                 PRECISION=this.precision,
                 **this.reading("BC", "BO"),
             )
-        found = moments(partial.flatten(0, 1), this.pixels, this.blocks["BP"], eps)
-    return y, *(v.view(this.kinds, this.edges, this.channels) for v in found)
+        mean, rstd = moments(partial.flatten(0, 2), this.pixels, this.blocks["BP"], eps, this.wide)
+    return y, mean.view(*shape, this.channels), rstd.view(*shape, this.channels)
 
 
 def backward(
@@ -73,12 +78,13 @@ def backward(
     rstd: Tensor | None,
     need_weights: bool,
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
-    """See reference.backward. Four launches or fewer, and for the weights' gradients two more for each kind, and two."""
+    """See reference.backward. At most four launches; for the weights' gradients two more for each kind, and two."""
+    this = Problem.of(x, depthwise, pointwise, dilation, stride, mean, rstd)
     if x.numel() == 0:
-        terms = (x, depthwise, pointwise, dilation, stride, mean, rstd, need_weights)
-        return reference.backward(grads, y, coefficients, *terms)
+        weights = ([torch.zeros_like(w) for w in group if need_weights] for group in (depthwise, pointwise))
+        sums = 0 if mean is None else (len(x), 2, this.channels)
+        return torch.empty_like(this.x), *weights, x.new_zeros(sums, dtype=this.wide)
     with torch.cuda.device_of(x):
-        this = Problem.of(x, depthwise, pointwise, dilation, stride, mean, rstd)
         grads, y = ([v.contiguous() for v in group] for group in (grads, y))
         coefficients = coefficients.contiguous()
         addresses = [v.data_ptr() for group in (grads, y, this.pointwise, this.depthwise) for v in group]
@@ -199,7 +205,7 @@ def _launches(
     terms = (x, depthwise, pointwise, [d for _, d in kinds], stride, mean, mean)
     coefficients = torch.empty((len(kinds), edges, 3, channels), dtype=wide)
     with listed() as launches:
-        y, _, _ = forward(*terms, 1e-5)
+        y, _, _ = forward(*terms, 1e-5, 1)
         backward([v for made in y for v in made], y, coefficients, *terms, True)
     name = f"{str(dtype)[6:]} {list(x.shape)} {'/'.join(str(k) for k, _ in kinds)} stride {stride}"
     return [(name, found) for found in launches]

@@ -1,6 +1,6 @@
 """What one call of stage's Triton kernels is about: dense tensors, sizes, and how they are cut into tiles.
 
-Legend: see reference.py; P pixels of an output, T tiles of them.
+Legend: see reference.py; P pixels of a group of an output, T tiles of them.
 """
 
 import math
@@ -17,8 +17,8 @@ from ddarts_kernels.layout import accumulation_dtype
 from ddarts_kernels.triton_pixels import WIDE_FROM
 
 _SMALLEST = 16  # side of a block that tl.dot takes
-_WIDEST = {"BC": 32, "BO": 64}  # channels of a block that are read, and written
-_TILE = 2048  # numbers of a tile that is written
+_WIDEST = {"BC": 16, "BO": 64}  # channels of a block that are read, and written
+_PIXELS, _TILE = 64, 8192  # at most, of a tile that is written: pixels, bytes
 _PROGRAMS = 512  # enough for a GPU of some 130 processors
 
 
@@ -33,13 +33,14 @@ class Problem:
     stride: int
     mean: Tensor | None
     rstd: Tensor | None
+    groups: int
 
     @classmethod
-    def of(cls, x, depthwise, pointwise, dilation, stride, mean, rstd) -> "Problem":
+    def of(cls, x, depthwise, pointwise, dilation, stride, mean, rstd, groups=1) -> "Problem":
         """From the operator's arguments of any strides."""
         weights = ([w.contiguous() for w in group] for group in (depthwise, pointwise))
         statistics = (None if v is None else v.contiguous() for v in (mean, rstd))
-        return cls(x.contiguous(), *weights, dilation, stride, *statistics)
+        return cls(x.contiguous(), *weights, dilation, stride, *statistics, groups)
 
     @property
     def kinds(self) -> int:
@@ -63,13 +64,13 @@ class Problem:
 
     @cached_property
     def out(self) -> tuple[int, int, int]:
-        """N, h, w."""
+        """Images of a group, h, w."""
         _, images, height, width, _ = self.x.shape
-        return images, (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
+        return images // self.groups, (height - 1) // self.stride + 1, (width - 1) // self.stride + 1
 
     @property
     def pixels(self) -> int:
-        """P."""
+        """P, of a group."""
         return math.prod(self.out)
 
     @property
@@ -83,11 +84,11 @@ class Problem:
         """Pixels of a tile, and channels read and written at a time."""
         side = max(_SMALLEST, triton.next_power_of_2(self.channels))
         channels = {name: min(side, most) for name, most in _WIDEST.items()}
-        return {"BP": min(64, _TILE // channels["BO"]), **channels}
+        return {"BP": max(_SMALLEST, min(_PIXELS, _TILE // (channels["BO"] * self.wide.itemsize))), **channels}
 
     @property
     def tiles(self) -> int:
-        """T."""
+        """T, of a group."""
         return triton.cdiv(self.pixels, self.blocks["BP"])
 
     def per(self, name: str) -> int:
@@ -100,8 +101,8 @@ class Problem:
 
     def reading(self, *names: str) -> dict[str, Any]:
         """Arguments of every kernel that reads x, with the blocks `names`."""
-        inputs, images, height, width, channels = self.x.shape
-        out_images, out_height, out_width = self.out
+        inputs, _, height, width, channels = self.x.shape
+        images, out_height, out_width = self.out
         return {
             "x": self.x,
             "mean": self.mean,
@@ -113,11 +114,12 @@ class Problem:
             "out_width": out_width,
             "channels": channels,
             "STRIDE": self.stride,
-            "SHARED": inputs == 1,
+            "INPUTS": inputs,
+            "GROUPS": self.groups,
             **self.tiled(*names),
         }
 
     def tiled(self, *names: str) -> dict[str, Any]:
-        """Blocks by name, with BP, and whether offsets within an input or an output need 64 bits."""
+        """Blocks by name, with BP, whether offsets within an input or an output need 64 bits, and all registers."""
         wide = self.x[0].numel() + self.blocks["BP"] * self.channels >= WIDE_FROM
-        return {**{name: self.blocks[name] for name in ("BP", *names)}, "WIDE_INDEX": wide}
+        return {**{name: self.blocks[name] for name in ("BP", *names)}, "WIDE_INDEX": wide, "registers": 255}
