@@ -23,7 +23,12 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURES = (80, 90, 100)
-TRITON_OPERATORS = ("mixed_sum", "threshold")  # each with ddarts_kernels.<op>.triton_impl:ahead_of_time
+TRITON_OPERATORS = (
+    "mixed_sum",
+    "pools",
+    "stage",
+    "threshold",
+)  # each with ddarts_kernels.<op>.triton_impl:ahead_of_time
 
 
 class Resources(NamedTuple):
@@ -133,11 +138,11 @@ def triton_kernels() -> Iterator[Resources]:
         home = importlib.import_module(f"ddarts_kernels.{operator}.triton_impl")
         for call, launch in home.ahead_of_time():
             signature, constants, attributes = specialisation(launch.kernel, launch.arguments)
-            key = repr((launch.kernel.__name__, signature, constants, attributes, launch.warps))
+            key = repr((launch.kernel.__name__, signature, constants, attributes, launch.options))
             if key not in seen:
                 seen.add(key)
                 source = launch.kernel, signature, constants, attributes
-                yield from (compile_triton(source, launch.warps, f"{operator} {call}", a) for a in ARCHITECTURES)
+                yield from (compile_triton(source, launch.options, f"{operator} {call}", a) for a in ARCHITECTURES)
 
 
 def specialisation(kernel: Any, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[Any, Any]]:
@@ -164,14 +169,14 @@ def specialisation(kernel: Any, arguments: dict[str, Any]) -> tuple[dict[str, An
     return signature, constants, attributes
 
 
-def compile_triton(source: tuple[Any, ...], warps: int, call: str, arch: int) -> Resources:
+def compile_triton(source: tuple[Any, ...], options: dict[str, int], call: str, arch: int) -> Resources:
     """Compiles one specialisation; its PTX goes through ptxas once more, for the report that Triton drops."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.backends.nvidia.compiler import get_ptxas
     from triton.compiler import ASTSource
 
-    compiled = triton.compile(ASTSource(*source), target=GPUTarget("cuda", arch, 32), options={"num_warps": warps})
+    compiled = triton.compile(ASTSource(*source), target=GPUTarget("cuda", arch, 32), options=options)
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "kernel.ptx"
         text.write_text(compiled.asm["ptx"])

@@ -61,15 +61,15 @@ def register(
 
 
 def register_all(
-    op: str, home: str, function: str, *, gpu: bool = True, cuda_takes: Callable[..., bool] | None = None
+    op: str, home: str, function: str, *, cuda: bool = True, cuda_takes: Callable[..., bool] | None = None
 ) -> None:
     """Adds every implementation of `op`: `function` of ddarts_kernels.<home>.reference and of .triton_impl (imported
-    when it first runs), and the operators of the same name in the compiled libraries. gpu: there are GPU kernels;
+    when it first runs), and the operators of the same name in the compiled libraries. cuda: there are CUDA kernels;
     cuda_takes: whether these arguments are within the limits of the CUDA kernels."""
     register(op, "reference", getattr(importlib.import_module(f"ddarts_kernels.{home}.reference"), function))
     register(op, "cpp", getattr(torch.ops.ddarts_cpp, op).default, ("cpu",))
-    if gpu:
-        register(op, "triton", _late(f"ddarts_kernels.{home}.triton_impl", function), ("cpu", "cuda"))
+    register(op, "triton", _late(f"ddarts_kernels.{home}.triton_impl", function), ("cpu", "cuda"))
+    if cuda:
         register(op, "cuda", getattr(torch.ops.ddarts_cuda, op).default, ("cuda",), cuda_takes)
 
 

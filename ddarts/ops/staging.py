@@ -185,7 +185,7 @@ def _register() -> None:
         "node_sum": (_node_sum, _node_sum_fake),
     }
     for op, (forward, fake) in functions.items():
-        dispatch.register_all(op, *OPERATORS[op], gpu=False)
+        dispatch.register_all(op, *OPERATORS[op], cuda=False)
         torch.library.impl(f"ddarts::{op}", "default", forward)
         torch.library.register_fake(f"ddarts::{op}", fake)
 

@@ -10,23 +10,28 @@ from typing import Any, NamedTuple
 
 
 class Launch(NamedTuple):
-    """A kernel with its grid, its arguments by name and its number of warps."""
+    """A kernel with its grid, its arguments by name, and how it is compiled: Triton's options by name."""
 
     kernel: Any
     grid: tuple[int, ...]
     arguments: dict[str, Any]
-    warps: int
+    options: dict[str, int]
 
 
 _listing: list[Launch] | None = None
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *, warps: int = 4, **arguments: Any) -> None:
-    """Runs `kernel` on the current device and stream, or only notes it inside `listed`."""
+def launch(kernel: Any, grid: tuple[int, ...], *, warps: int = 4, registers: int = 0, **arguments: Any) -> None:
+    """Runs `kernel` on the current device and stream, or only notes it inside `listed`.
+
+    registers: how many a thread may take. Without a number the assembler looks for one that leaves room for more
+    programs at once, and then spills a few bytes.
+    """
+    options = {"num_warps": warps, **({"maxnreg": registers} if registers else {})}
     if _listing is not None:
-        _listing.append(Launch(kernel, grid, arguments, warps))
+        _listing.append(Launch(kernel, grid, arguments, options))
         return
-    kernel[grid](**arguments, num_warps=warps)
+    kernel[grid](**arguments, **options)
 
 
 @contextmanager

@@ -26,6 +26,15 @@ def _write(table, values):
         tl.store(table + i, (values[i] - _SHIFT) >> 1)
 
 
+@triton.jit
+def pointer(address, STORED: tl.constexpr, ALIGNED: tl.constexpr):
+    """An address from the table as a pointer. ALIGNED: all are multiples of 16 bytes, so that loads can be wide."""
+    start = address.to(tl.pointer_type(STORED))
+    if ALIGNED:
+        start = tl.multiple_of(start, 16)
+    return start
+
+
 def device_table(values: Sequence[int], room: int, device: torch.device) -> Tensor:
     """int64 on `device`: `values`, each 0 ... 2^61, then whatever; `room` elements or a few more."""
     chunks = []
@@ -37,3 +46,8 @@ def device_table(values: Sequence[int], room: int, device: torch.device) -> Tens
         encoded = tuple(2 * value + 1 + _SHIFT.value for value in chunk)
         launch(_write, (1,), warps=1, table=table[at * _LARGEST :], values=encoded)
     return table
+
+
+def aligned(addresses: Sequence[int]) -> bool:
+    """Whether all are multiples of 16 bytes."""
+    return all(address % 16 == 0 for address in addresses)

@@ -6,9 +6,16 @@ bfloat16 into zero. There, and only there, both conversions are spelled out on t
 
 import os
 
+import torch
 import triton
 import triton.language as tl
 
+TYPES = {
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+    torch.bfloat16: tl.bfloat16,
+    torch.float16: tl.float16,
+}
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 
 

@@ -5,8 +5,9 @@ Without a GPU, Triton's kernels run in its interpreter (tests/conftest.py) and t
 """
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ GPU = torch.cuda.is_available()
 BACKENDS = tuple(
     name for name in ("reference", "cpp", "triton", "cuda") if name != "triton" or importlib.util.find_spec("triton")
 )
+WITHOUT_CUDA = tuple(name for name in BACKENDS if name != "cuda")  # for operators that have no CUDA kernels
 
 
 @contextmanager
@@ -40,3 +42,17 @@ def gradients_on(
         moved = [x.to(device) for x in inputs]
         out, grad_inputs, grad_weights = gradients(ddarts.ops.mixed_sum, moved, weights.to(device), grad.to(device))
     return out.cpu(), [g.cpu() for g in grad_inputs], grad_weights.cpu()
+
+
+def call_on(backend: str, op: Callable[..., Any], *arguments: Any) -> Any:
+    """op(*arguments) by a backend on its device, from tensors on the CPU, lists of them and plain values; the result
+    is on the CPU again."""
+    with run_on(backend) as device:
+        return moved(op(*moved(arguments, device)), "cpu")
+
+
+def moved(x: Any, device: str) -> Any:
+    """Tensors in nested lists and tuples on another device, with their strides."""
+    if isinstance(x, Tensor):
+        return x.to(device)
+    return type(x)(moved(v, device) for v in x) if isinstance(x, list | tuple) else x

@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from ddarts_kernels.layout import accumulation_dtype
+from ddarts_kernels.stage import reference
 from torch import Tensor
+
+from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
 
 Kinds = tuple[tuple[int, int], ...]  # (kernel size, dilation)
 FIRST: Kinds = ((3, 1), (5, 1), (3, 2), (5, 2))
@@ -116,3 +119,31 @@ def make(shape: Shape, dtype: torch.dtype, fill: Callable[[Sequence[int]], Tenso
 def flat(result: Sequence) -> list[Tensor]:
     """The tensors of nested lists, in order."""
     return [t for part in result for t in ([part] if isinstance(part, Tensor) else flat(part))]
+
+
+Run = Callable[[Case], list[Tensor]]
+
+
+def assert_accurate(case: Case, forward: Run, backward: Run) -> None:
+    """Both directions (flattened results) against float64, allowing for eager's own error."""
+    wide = case.to(torch.float64)
+    exact, eager = (flat(reference.forward(*c.forward_arguments())) for c in (wide, case))
+    for i, (k, e, r) in enumerate(zip(forward(case), eager, exact, strict=True)):
+        assert k.dtype == e.dtype and k.is_contiguous()
+        assert_as_accurate(k, e, r, FORWARD, f"output {i}")
+    exact, eager = (flat(reference.backward(*c.backward_arguments())) for c in (wide, case))
+    for i, (k, e, r) in enumerate(zip(backward(case), eager, exact, strict=True)):
+        assert k.dtype == e.dtype and k.is_contiguous()
+        assert_as_accurate(k, e, r, GRADIENT, f"gradient {i}")
+
+
+def assert_exact(case: Case, forward: Run, backward: Run) -> None:
+    """Both directions, of whole numbers, without any error."""
+    if case.rstd is not None:
+        case.rstd = case.rstd.ceil()
+    count, wide = len(case.depthwise), case.to(torch.float64)
+    for k, r in zip(forward(case)[:count], flat(reference.forward(*wide.forward_arguments()))[:count], strict=True):
+        assert torch.equal(k.double(), r)
+    for k, r in zip(backward(case), flat(reference.backward(*wide.backward_arguments())), strict=True):
+        exact = r.abs() < 2**22  # larger ones need not be, nor their partial sums
+        assert torch.equal(k.double()[exact], r[exact])

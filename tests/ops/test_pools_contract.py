@@ -12,8 +12,9 @@ from ddarts_kernels.pools import reference
 from torch import Tensor
 from torch.library import opcheck
 
-import ddarts.ops
+import ddarts.ops  # noqa: F401
 from tests.bits import assert_same_bits
+from tests.ops.backends import WITHOUT_CUDA, call_on, moved, run_on
 from tests.ops.op_cases import DTYPES, integers, normal
 from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
 
@@ -31,19 +32,17 @@ SHAPES = [
     (2, 36, 21, 8),
 ]
 STRIDES = (1, 2)
-backends = pytest.mark.parametrize("backend", ["reference", "cpp"])
+backends = pytest.mark.parametrize("backend", WITHOUT_CUDA)
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 strides = pytest.mark.parametrize("stride", STRIDES)
 
 
-def forward(backend: str, x: Tensor, stride: int) -> tuple[Tensor, ...]:
-    with ddarts.ops.use_backend(backend):
-        return torch.ops.ddarts.pools(x, stride, EPS, 1)
+def forward(backend: str, x: Tensor, stride: int, groups: int = 1) -> tuple[Tensor, ...]:
+    return call_on(backend, torch.ops.ddarts.pools, x, stride, EPS, groups)
 
 
 def backward(backend: str, *arguments: object) -> Tensor:
-    with ddarts.ops.use_backend(backend):
-        return torch.ops.ddarts.pools_backward(*arguments)
+    return call_on(backend, torch.ops.ddarts.pools_backward, *arguments)
 
 
 def slopes(x: Tensor, stride: int, fill=normal) -> tuple[object, ...]:
@@ -131,8 +130,7 @@ def test_statistics_of_values_far_from_zero(backend: str) -> None:
 @strides
 def test_groups_have_their_own_statistics(backend: str, stride: int) -> None:
     x = normal(torch.float32, 3)((6, 7, 5, 6)) * torch.arange(1.0, 7.0)[:, None, None, None]
-    with ddarts.ops.use_backend(backend):
-        whole = torch.ops.ddarts.pools(x, stride, EPS, 3)
+    whole = forward(backend, x, stride, 3)
     for g, part in enumerate(x.split(2)):
         alone = forward(backend, part, stride)
         assert_same_bits([v[2 * g : 2 * g + 2] for v in whole[:3]], list(alone[:3]))
@@ -170,10 +168,10 @@ def test_any_number_of_threads_gives_the_same_bits(stride: int, set_threads: Cal
 def test_opcheck(backend: str) -> None:
     torch.use_deterministic_algorithms(False)
     x = normal(torch.float64, 3)((2, 5, 4, 3))
-    with ddarts.ops.use_backend(backend):
+    with run_on(backend) as device:
         for stride in STRIDES:
-            opcheck(torch.ops.ddarts.pools.default, (x, stride, EPS, 1))
-            opcheck(torch.ops.ddarts.pools_backward.default, slopes(x, stride))
+            opcheck(torch.ops.ddarts.pools.default, (x.to(device), stride, EPS, 1))
+            opcheck(torch.ops.ddarts.pools_backward.default, moved(slopes(x, stride), device))
 
 
 def test_errors_name_the_argument() -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddarts_kernels.stage import reference
 
 from ddarts.ops.library import library
 from tests.ops.op_cases import DTYPES, integers, normal
-from tests.ops.stage_cases import EMPTY, SHAPES, Case, Shape, flat, make
-from tests.tolerances import FORWARD, GRADIENT, assert_as_accurate
+from tests.ops.stage_cases import EMPTY, SHAPES, Case, Shape, assert_accurate, assert_exact, flat, make
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("poisoned_memory")
@@ -38,34 +36,12 @@ def backward(case: Case, need_weights: bool = True) -> list[torch.Tensor]:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_as_accurate_as_torch(shape: Shape, dtype: torch.dtype) -> None:
-    case = make(shape, dtype, normal(dtype, 1))
-    wide = case.to(torch.float64)
-    exact, eager = (
-        flat(reference.forward(*wide.forward_arguments())),
-        flat(reference.forward(*case.forward_arguments())),
-    )
-    for i, (k, e, r) in enumerate(zip(forward(case), eager, exact, strict=True)):
-        assert k.dtype == e.dtype and k.is_contiguous()
-        assert_as_accurate(k, e, r, FORWARD, f"output {i}")
-    exact = flat(reference.backward(*wide.backward_arguments()))
-    eager = flat(reference.backward(*case.backward_arguments()))
-    for i, (k, e, r) in enumerate(zip(backward(case), eager, exact, strict=True)):
-        assert k.dtype == e.dtype and k.is_contiguous()
-        assert_as_accurate(k, e, r, GRADIENT, f"gradient {i}")
+    assert_accurate(make(shape, dtype, normal(dtype, 1)), forward, backward)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_whole_numbers_are_exact(shape: Shape) -> None:
-    case = make(shape, torch.float32, integers(torch.float32, 2))
-    if case.rstd is not None:
-        case.rstd = case.rstd.ceil()
-    count = len(shape.kinds)
-    wide = case.to(torch.float64)
-    for k, r in zip(forward(case)[:count], flat(reference.forward(*wide.forward_arguments()))[:count], strict=True):
-        assert torch.equal(k.double(), r)
-    for k, r in zip(backward(case), flat(reference.backward(*wide.backward_arguments())), strict=True):
-        exact = r.abs() < 2**22  # larger ones need not be, nor their partial sums
-        assert torch.equal(k.double()[exact], r[exact])
+    assert_exact(make(shape, torch.float32, integers(torch.float32, 2)), forward, backward)
 
 
 @pytest.mark.parametrize("shape", EMPTY, ids=str)

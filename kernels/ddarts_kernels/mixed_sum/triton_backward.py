@@ -8,7 +8,6 @@ triton_tiles.py. z[u]: input u, normalised if it has a norm.
 import triton
 import triton.language as tl
 
-from ddarts_kernels.mixed_sum.triton_forward import over_tiles
 from ddarts_kernels.mixed_sum.triton_plan import kept_terms, weight_values
 from ddarts_kernels.mixed_sum.triton_tiles import (
     BATCH,
@@ -22,10 +21,11 @@ from ddarts_kernels.mixed_sum.triton_tiles import (
     load_input,
     normalized,
     over_channel,
-    pointer,
     row,
     tile,
 )
+from ddarts_kernels.triton_reduce import sum_tiles
+from ddarts_kernels.triton_table import pointer
 from ddarts_kernels.triton_values import narrow, widen
 
 
@@ -92,11 +92,7 @@ def finish_gradients(
     if kind != DEAD:
         for first in range(0, channels, BC):
             c = first + tl.arange(0, BC)
-            total = tl.zeros([BT, BC], tl.float64)
-            for at in range(0, tiles, BT):
-                t = at + tl.arange(0, BT)
-                total += over_tiles(partial + u * tiles.to(tl.int64) * channels, t, tiles, c, channels)
-            found = tl.sum(total, axis=0)
+            found = sum_tiles(partial + u * tiles.to(tl.int64) * channels, tiles, c, channels, BT, BC)
             tl.store(sums + u * channels + c, found.to(sums.dtype.element_ty), c < channels)
             dot += found
     if grad_weights is not None:

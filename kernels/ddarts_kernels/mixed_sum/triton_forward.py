@@ -11,14 +11,14 @@ from ddarts_kernels.mixed_sum.triton_tiles import (
     COUNT,
     KIND,
     ORDER,
-    elements_of,
     load_input,
     normalized,
     over_channel,
     row,
     tile,
 )
-from ddarts_kernels.triton_values import narrow
+from ddarts_kernels.triton_reduce import elements_of, merge_moments
+from ddarts_kernels.triton_values import narrow, widen
 
 
 @triton.jit(do_not_specialize=["tiles"])
@@ -54,13 +54,6 @@ def tile_statistics(
         tl.store(found + tiles.to(tl.int64) * channels, over_channel(d * d) - rest * rest / count, c < channels)
 
 
-@triton.jit
-def over_tiles(partial, t, tiles, c, channels):
-    """A block of partial [T, C] in float64, zero outside."""
-    known = (t < tiles)[:, None] & (c < channels)[None, :]
-    return tl.load(partial + t.to(tl.int64)[:, None] * channels + c[None, :], known, other=0.0).to(tl.float64)
-
-
 @triton.jit(do_not_specialize=["tiles", "count"])
 def finish_statistics(
     mean,
@@ -81,8 +74,7 @@ def finish_statistics(
 ):
     """Program (channels, u): mean and 1 / sqrt(variance + eps), [U, C]; 0 and 1 where there are none to find.
 
-    count: elements of a channel. The squared distances of a tile are from its own mean; how far that is from the mean
-    of all is added.
+    count: elements of a channel.
     """
     u = tl.program_id(1)
     c = tl.program_id(0) * BC + tl.arange(0, BC)
@@ -91,20 +83,7 @@ def finish_statistics(
     if tl.load(row(table, length, KIND) + u) == BATCH:
         means = partial + (u * 2 * tiles).to(tl.int64) * channels
         squares = means + tiles.to(tl.int64) * channels
-        total = tl.zeros([BT, BC], tl.float64)
-        for first in range(0, tiles, BT):
-            t = first + tl.arange(0, BT)
-            weight = elements_of(t, outer, inner, BO, BI).to(tl.float64)
-            total += weight[:, None] * over_tiles(means, t, tiles, c, channels)
-        centre = tl.sum(total, axis=0) / count.to(tl.float64)
-        total = tl.zeros([BT, BC], tl.float64)
-        for first in range(0, tiles, BT):
-            t = first + tl.arange(0, BT)
-            weight = tl.where(t < tiles, elements_of(t, outer, inner, BO, BI), 0).to(tl.float64)
-            distance = over_tiles(means, t, tiles, c, channels) - centre[None, :]
-            total += over_tiles(squares, t, tiles, c, channels) + weight[:, None] * distance * distance
-        variance = tl.sum(total, axis=0) / count.to(tl.float64)
-        scale = 1.0 / tl.sqrt(tl.where(variance < 0.0, 0.0, variance) + tl.full([BC], eps, tl.float64))
+        centre, scale = merge_moments(means, squares, outer, inner, tiles, count, eps, c, channels, BO, BI, BT)
     tl.store(mean + u * channels + c, centre.to(mean.dtype.element_ty), c < channels)
     tl.store(rstd + u * channels + c, scale.to(mean.dtype.element_ty), c < channels)
 
@@ -138,3 +117,34 @@ def weighted_sum(
         z = normalized(x, mean, rstd, u, c, channels, tl.load(row(table, length, KIND) + u))
         total += tl.load(totals + u) * z
     tl.store(out + offsets, narrow(total, STORED), inside)
+
+
+@triton.jit(do_not_specialize=["terms"])
+def group_sums(
+    out,
+    table,
+    weights,
+    mean,
+    rstd,
+    terms,
+    outer,
+    channels,
+    inner,
+    WIDE: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    UNROLL: tl.constexpr,
+    BO: tl.constexpr,
+    BC: tl.constexpr,
+    BI: tl.constexpr,
+    WIDE_INDEX: tl.constexpr,
+):
+    """Program (tile, group): out [G, images, ...], the sum of the group's U terms. table: addresses [G, U]; weights
+    [G, U]; mean and rstd [G, U, C]."""
+    STORED: tl.constexpr = out.dtype.element_ty
+    offsets, inside, c, _ = tile(outer, channels, inner, BO, BC, BI, WIDE_INDEX)
+    g = tl.program_id(1)
+    total = tl.zeros([BO, BC, BI], WIDE)
+    for u in tl.range(g * terms, (g + 1) * terms, loop_unroll_factor=UNROLL):
+        x = load_input(table, 0, u, offsets, inside, STORED, WIDE, ALIGNED)
+        total += widen(tl.load(weights + u), WIDE) * normalized(x, mean, rstd, u, c, channels, BATCH)
+    tl.store(out + g.to(tl.int64) * outer * channels * inner + offsets, narrow(total, STORED), inside)

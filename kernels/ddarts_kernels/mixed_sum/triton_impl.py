@@ -11,26 +11,21 @@ from typing import Any
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
 from ddarts_kernels.layout import accumulation_dtype, layout_of
 from ddarts_kernels.mixed_sum import reference
 from ddarts_kernels.mixed_sum.reference import Norm
 from ddarts_kernels.mixed_sum.triton_backward import finish_gradients, input_gradients, sum_products
-from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, tile_statistics, weighted_sum
-from ddarts_kernels.mixed_sum.triton_plan import plan
+from ddarts_kernels.mixed_sum.triton_forward import finish_statistics, group_sums, tile_statistics, weighted_sum
+from ddarts_kernels.mixed_sum.triton_plan import known_plan, plan
 from ddarts_kernels.mixed_sum.triton_tiles import Tiling, tiling_of
 from ddarts_kernels.triton_launch import Launch, launch, listed
+from ddarts_kernels.triton_reduce import final_blocks, totals
+from ddarts_kernels.triton_table import aligned, device_table
+from ddarts_kernels.triton_values import TYPES
 
 _GROUP = 8  # inputs whose gradients one program writes: more to do at once, for reading grad once in eight
-
-_TRITON = {
-    torch.float32: tl.float32,
-    torch.float64: tl.float64,
-    torch.bfloat16: tl.bfloat16,
-    torch.float16: tl.float16,
-}
 
 
 def forward(
@@ -55,7 +50,7 @@ def forward(
         tiling = tiling_of(first, layout, by_channel=any(norm))
         addresses = [x.data_ptr() for x in dense]
         table, totals, length = plan(addresses, [0] * len(inputs), weights, source, norm, keep, logits, wide)
-        common: dict[str, Any] = {"table": table, "length": length, "ALIGNED": _aligned(addresses)}
+        common: dict[str, Any] = {"table": table, "length": length, "ALIGNED": aligned(addresses)}
         computed = (totals.new_empty(0), totals.new_empty(0))
         if mean is None and Norm.BATCH in norm:
             mean, rstd = computed = _statistics(first, len(inputs), tiling, totals.dtype, eps, common)
@@ -86,11 +81,11 @@ def _statistics(
         (tiling.programs, inputs),
         partial=partial,
         tiles=tiles,
-        STORED=_TRITON[first.dtype],
+        STORED=TYPES[first.dtype],
         **common,
         **sides,
     )
-    blocks = _final_blocks(tiling)
+    blocks = final_blocks(tiling.tiles, tiling.channels)
     launch(
         finish_statistics,
         (triton.cdiv(channels, blocks["BC"]), inputs),
@@ -147,7 +142,7 @@ def backward(
             "table": table,
             "length": length,
             "inputs": len(inputs),
-            "ALIGNED": _aligned([*addresses, *targets, grad.data_ptr()]),
+            "ALIGNED": aligned([*addresses, *targets, grad.data_ptr()]),
             **_normalization(norm, mean, rstd),
             **tiling.sides,
         }
@@ -193,28 +188,88 @@ def _sums(
         LOGITS=logits,
         NB=32,
         warps=8,
-        **_final_blocks(tiling),
+        **final_blocks(tiling.tiles, tiling.channels),
     )
     return sums
+
+
+def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rstd: Tensor | None) -> Tensor:
+    """See reference.node_sum. Two launches, and one more for every 256 tensors that a group of networks reads."""
+    groups, terms = weights.shape
+    first = inputs[0]
+    images = sum(x.shape[0] for x in inputs[::terms]) // groups
+    if images * first[:1].numel() == 0:
+        return reference.node_sum(inputs, weights, mean, rstd)
+    with torch.cuda.device_of(first):
+        layout = layout_of(first)
+        dense = [x.contiguous(memory_format=layout) for x in inputs]
+        out = torch.empty_like(first[:1].expand(images * groups, *first.shape[1:]), memory_format=layout)
+        weights, mean, rstd = _contiguous(weights, mean, rstd)
+        size = images * first[0].numel() * first.element_size()
+        addresses = [
+            x.data_ptr() + group * size
+            for at in range(0, len(dense), terms)
+            for group in range(dense[at].shape[0] // images)
+            for x in dense[at : at + terms]
+        ]
+        tiling = tiling_of(out[:images], layout, by_channel=True)
+        launch(
+            group_sums,
+            (tiling.programs, groups),
+            out=out,
+            table=device_table(addresses, len(addresses), first.device),
+            weights=weights,
+            mean=mean,
+            rstd=rstd,
+            terms=terms,
+            WIDE=TYPES[accumulation_dtype(first.dtype)],
+            ALIGNED=aligned([*addresses, size, out.data_ptr()]),
+            UNROLL=tiling.unroll,
+            **tiling.sides,
+        )
+    return out
+
+
+def sums(
+    grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """See reference.sums. Four launches."""
+    if grad.numel() == 0:
+        return reference.sums(grad, inputs, norm, mean, rstd)
+    with torch.cuda.device_of(grad):
+        layout = layout_of(inputs[0])
+        grad = grad.contiguous(memory_format=layout)
+        dense = [x.contiguous(memory_format=layout) for x in inputs]
+        mean, rstd = _contiguous(mean, rstd)
+        addresses = [x.data_ptr() for x in dense]
+        table, length = known_plan(addresses, norm, grad.device)
+        tiling = tiling_of(grad, layout, by_channel=True)
+        partial = grad.new_empty((len(inputs) + 1, tiling.tiles, tiling.channels), dtype=accumulation_dtype(grad.dtype))
+        launch(
+            sum_products,
+            (tiling.programs,),
+            partial=partial,
+            grad=grad,
+            table=table,
+            inputs=len(inputs),
+            length=length,
+            tiles=tiling.tiles,
+            ALIGNED=aligned([*addresses, grad.data_ptr()]),
+            UNROLL=tiling.unroll,
+            **_normalization(norm, mean, rstd),
+            **tiling.sides,
+        )
+        dots, own = totals(partial[:-1]), totals(partial[-1:])
+    return own[0], dots
 
 
 def _contiguous(*tensors: Any) -> list[Any]:
     return [None if x is None else x.contiguous() for x in tensors]
 
 
-def _aligned(addresses: Sequence[int]) -> bool:
-    return all(address % 16 == 0 for address in addresses)
-
-
 def _normalization(norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None) -> dict[str, Any]:
     """The statistics for kernels that must not see any where no input has a norm."""
     return {"mean": mean, "rstd": rstd} if any(norm) else {"mean": None, "rstd": None}
-
-
-def _final_blocks(tiling: Tiling) -> dict[str, int]:
-    """Tiles and channels that a program of the second step of a reduction takes at a time."""
-    BC = min(triton.next_power_of_2(tiling.channels), 64)
-    return {"BT": min(triton.next_power_of_2(tiling.tiles), 4096 // BC), "BC": BC}
 
 
 def ahead_of_time() -> Iterator[tuple[str, Launch]]:
@@ -238,6 +293,9 @@ def _launches(
     with listed() as launches:
         forward(x, weights, every, [norm] * inputs, given, given, keep, True, 1e-5)
         backward(x[0], x, weights, every, [norm] * inputs, mean, mean, keep, True, every, True)
+        sums(x[0], x, [norm] * inputs, mean, mean)
+        both = None if mean is None else torch.stack([mean, mean])
+        node_sum([*x, *x], torch.empty(2, inputs, dtype=dtype), both, both)
     order = "NHWC" if layout == torch.channels_last else "NCHW"
     name = f"{str(dtype)[6:]} {inputs} x {list(shape)} {order} {norm.name}"
     return [(name, found) for found in launches]

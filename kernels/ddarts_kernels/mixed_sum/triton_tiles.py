@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ddarts_kernels.triton_table import pointer
 from ddarts_kernels.triton_values import widen
 
 # Rows of the table. Given: addresses of the inputs and of their gradients (0: not read, not wanted), the input that
@@ -111,13 +112,6 @@ def tile(
 
 
 @triton.jit
-def elements_of(t, outer, inner, BO: tl.constexpr, BI: tl.constexpr):
-    """How many elements of a channel tile t holds."""
-    inner_blocks = tl.cdiv(inner, BI)
-    return tl.minimum(outer - (t // inner_blocks) * BO, BO) * tl.minimum(inner - (t % inner_blocks) * BI, BI)
-
-
-@triton.jit
 def over_channel(x):
     """Sums of a tile over all but the channels, [BC]."""
     return tl.sum(tl.sum(x, axis=2), axis=0)
@@ -127,15 +121,6 @@ def over_channel(x):
 def row(table, length, NAME: tl.constexpr):
     """Where a row of the table begins."""
     return table + NAME * length
-
-
-@triton.jit
-def pointer(address, STORED: tl.constexpr, ALIGNED: tl.constexpr):
-    """An address from the table as a pointer. ALIGNED: all are multiples of 16 bytes, so that loads can be wide."""
-    start = address.to(tl.pointer_type(STORED))
-    if ALIGNED:
-        start = tl.multiple_of(start, 16)
-    return start
 
 
 @triton.jit
