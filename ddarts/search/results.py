@@ -46,8 +46,8 @@ def write_genotypes(run_dir: Path, rule: ParseRule, mixing: Tensor) -> None:
 
 def _write_genotype(run_dir: Path, stem: str, name: str, rule: ParseRule, mixing: Tensor) -> None:
     path = run_dir / f"{stem}.json"
-    genotype, _ = rule.genotype(mixing, name)
-    if genotype is None:
+    genotype, problems = rule.genotype(mixing, name)
+    if problems:
         path.unlink(missing_ok=True)  # of an earlier stop of this run
     else:
         write(genotype, path, overwrite=True)
@@ -58,7 +58,8 @@ def finish(
 ) -> dict[str, Any]:
     """Write the genotype, say what was found and what to run next; returns the command's result."""
     mixing = mixing_of(searcher.alphas)
-    genotype, problems = rule.genotype(mixing, run.run_dir.name)
+    found_genotype, problems = rule.genotype(mixing, run.run_dir.name)
+    genotype = None if problems else found_genotype
     if run.group.is_first:
         write_genotypes(run.run_dir, rule, mixing)
     result = {

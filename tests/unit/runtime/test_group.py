@@ -46,9 +46,13 @@ def test_float64_keeps_its_digits_and_float32_travels_as_float32():
     assert set(widths) == {torch.float64, torch.float32} and widths.count(torch.float64) == 2
 
 
-def test_a_flag_of_one_rank_is_seen_by_all():
-    for flags in on_ranks(4, lambda group: group.mean(group.own(group.rank == 2))[0]):
-        assert flags.nonzero().flatten().tolist() == [2]
+def test_a_loss_that_is_not_finite_is_known_by_its_rank():
+    def work(group):
+        loss = torch.tensor(torch.nan if group.rank == 2 else 1.0)
+        mean, other = group.step_mean(loss, torch.tensor(float(group.rank)))
+        return mean.isnan().item(), other.item(), group.at_fault(), group.agreed_to_stop()
+
+    assert on_ranks(4, work) == [(True, 1.5, " on rank 2", False)] * 4
 
 
 def test_a_rank_with_other_bits_is_named():
