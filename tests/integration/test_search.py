@@ -16,6 +16,7 @@ from ddarts.genotype.files import read
 from ddarts.runtime.checkpoint import CheckpointStore
 from ddarts.runtime.errors import DivergedError, UsageError
 from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.runtime.signals import Requeue
 from ddarts.search import phases as phases_module
 from ddarts.search.build import build_searcher
@@ -149,15 +150,14 @@ def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch, which):
 
 
 def test_a_gradient_that_is_not_finite_is_never_applied(tmp_path, monkeypatch):
-    gradients = Iteration._gradients
+    backward = TorchEngine.backward
 
-    def infinite(self, loss, wanted):
-        found = list(gradients(self, loss, wanted))
-        if len(wanted) > 1:  # those of the weights
-            found[0] = found[0] + float("inf")
+    def infinite(self, *arguments, **options):
+        found = backward(self, *arguments, **options)
+        self._gradients = [self._gradients[0] + float("inf"), *self._gradients[1:]]
         return found
 
-    monkeypatch.setattr(Iteration, "_gradients", infinite)
+    monkeypatch.setattr(TorchEngine, "backward", infinite)
     with pytest.raises(DivergedError, match="training loss of step 0 or its gradient is not finite"):
         run(tmp_path)
 

@@ -56,6 +56,7 @@ class DeepSpeedEngine:
         self.grad_clip = float(config["gradient_clipping"])
         self.stage = int(config["zero_optimization"]["stage"])
         self._defaults = optimizer.state_dict()
+        network.to(memory_format=torch.contiguous_format)  # DeepSpeed sends and flattens parameters as rows of bytes
         self._engine, *_ = deepspeed.initialize(
             model=_Autocast(network, autocast),
             optimizer=optimizer,
