@@ -55,7 +55,7 @@ def load_own_state(state: Mapping[str, Any], group: Group, *statistics: Statisti
         row, start = state["rank_generators"][group.rank], 0
         for name in ("torch", "cuda"):
             if name in generators:
-                generators[name] = row[start : start + len(generators[name])]
+                generators[name] = row[start : start + len(generators[name])].clone()  # torch wants it by itself
                 start += len(generators[name])
     set_rng_state(generators)
     if group.size > 1 and state.get("ranks", 1) != group.size:
