@@ -81,18 +81,18 @@ def backward(
     """See reference.backward. At most four launches; for the weights' gradients two more for each kind, and two."""
     this = Problem.of(x, depthwise, pointwise, dilation, stride, mean, rstd)
     if x.numel() == 0:
-        weights = ([torch.zeros_like(w) for w in group if need_weights] for group in (depthwise, pointwise))
-        sums = 0 if mean is None else (len(x), 2, this.channels)
-        return torch.empty_like(this.x), *weights, x.new_zeros(sums, dtype=this.wide)
+        taps, mixes = ([torch.zeros_like(w) for w in group if need_weights] for group in (depthwise, pointwise))
+        shape = (0,) if mean is None else (len(x), 2, this.channels)
+        return torch.empty_like(this.x), taps, mixes, x.new_zeros(shape, dtype=this.wide)
     with torch.cuda.device_of(x):
         grads, y = ([v.contiguous() for v in group] for group in (grads, y))
         coefficients = coefficients.contiguous()
         addresses = [v.data_ptr() for group in (grads, y, this.pointwise, this.depthwise) for v in group]
         table, even = device_table(addresses, len(addresses), x.device), aligned(addresses)
         middle = _middle(this, table, even, coefficients)
-        weights = _weights(this, table, even, y, coefficients, middle) if need_weights else ([], [])
+        taps, mixes = _weights(this, table, even, y, coefficients, middle) if need_weights else ([], [])
         dz, sums = _input(this, table, even, middle)
-    return dz, *weights, sums
+    return dz, taps, mixes, sums
 
 
 def _middle(this: Problem, table: Tensor, even: bool, coefficients: Tensor) -> Tensor:

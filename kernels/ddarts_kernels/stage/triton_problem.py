@@ -38,9 +38,9 @@ class Problem:
     @classmethod
     def of(cls, x, depthwise, pointwise, dilation, stride, mean, rstd, groups=1) -> "Problem":
         """From the operator's arguments of any strides."""
-        weights = ([w.contiguous() for w in group] for group in (depthwise, pointwise))
-        statistics = (None if v is None else v.contiguous() for v in (mean, rstd))
-        return cls(x.contiguous(), *weights, dilation, stride, *statistics, groups)
+        depthwise, pointwise = ([w.contiguous() for w in group] for group in (depthwise, pointwise))
+        mean, rstd = (None if v is None else v.contiguous() for v in (mean, rstd))
+        return cls(x.contiguous(), depthwise, pointwise, dilation, stride, mean, rstd, groups)
 
     @property
     def kinds(self) -> int:
