@@ -34,7 +34,7 @@ WRONG = [
     ("search stray", ("stray", "ddarts search --help")),
     ("search -x", ("-x", "ddarts search --help")),
     ("search --dataset mnist", ("--dataset mnist", "fashion_mnist")),
-    ("search --engine deepspeed", ("--engine deepspeed", "--engine torch")),
+    ("search --ds_config z.json", ("--ds_config z.json", "--engine deepspeed")),
     ("search --arch_baseline ResNet19", ("--arch_baseline 'ResNet19'", "InceptionV4, ResNet18, ResNet50, Xception")),
     ("search --arch_baseline ResNet18 --layers 8", ("--layers 8", "ResNet18 brings its own")),
     ("search --arch_baseline ResNet18 --steps 4", ("--steps 4", "ResNet18 brings its own")),

@@ -273,8 +273,11 @@ EXEMPT = {
     "checkpoint_every": "the same bits: see the tests above",
     "report_freq": "lines of the log",
     "profile": "the same bits, and a trace: see the test below",
-    "engine": "there is one in this version; others are refused",
-    "ds_config": "refused in this version",
+    "engine": "who steps, not what: tests/distributed",
+    "ds_config": "settings of DeepSpeed: tests/distributed and tests/unit/config",
+    "rank_timeout": "of several ranks: tests/distributed",
+    "check_ranks_every": "of several ranks: tests/distributed",
+    "accumulate": "the same gradients in parts: tests/unit/train",
 }
 
 

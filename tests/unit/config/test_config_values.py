@@ -66,8 +66,8 @@ REFUSED = [
     (TrainConfig, "imagenet_stem", "cifar", "published or darts"),
     (config.EvaluateConfig, "dataset", "imagenet", "--data"),
     (SearchConfig, "amp", "yes", "true or false"),
-    (SearchConfig, "engine", "deepspeed", "use --engine torch"),
-    (SearchConfig, "ds_config", "z.json", "use --engine torch"),
+    (SearchConfig, "engine", "horovod", "torch or deepspeed"),
+    (SearchConfig, "ds_config", "z.json", "needs --engine deepspeed"),
     (SearchConfig, "loader", "ffcv", "auto, resident, torchvision or dali"),
     (SearchConfig, "supernet", "fast", "auto, reference or fused"),
     (TrainConfig, "drop_path_prob", "1", "below 1"),
@@ -80,7 +80,12 @@ REFUSED = [
     (config.EvaluateConfig, "model_path", "/no/such/file", "no such file"),
     (config.ShowConfig, "format", "pdf", "svg"),
 ]
-NEEDED = {"arch": "DD-4", "alphas": ".", "model_path": "."}  # values that stand in for required options
+NEEDED = {
+    "arch": "DD-4",
+    "alphas": ".",
+    "model_path": ".",
+    "action": "check",
+}  # values that stand in for required options
 
 
 @pytest.mark.parametrize(("cls", "name", "value", "allowed"), REFUSED)

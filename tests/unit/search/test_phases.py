@@ -57,9 +57,9 @@ class Batches:
         yield from ((epoch, batch) for batch in range(start, 3))
 
 
-@pytest.mark.parametrize(("step", "first"), [(0, (0, 0)), (6, (0, 0)), (9, (0, 0)), (10, (0, 1)), (13, (1, 1))])
-def test_the_validation_batches_are_counted_from_the_end_of_pretraining(step, first):
-    phase = phases(schedule(), None, Batches(), step, per_epoch=3)(3)
+@pytest.mark.parametrize(("taken", "first"), [(0, (0, 0)), (1, (0, 1)), (4, (1, 1))])
+def test_the_validation_batches_go_on_where_alpha_stopped(taken, first):
+    phase = phases(schedule(), None, Batches(), taken)(3)
     assert next(phase.valid) == first
 
 

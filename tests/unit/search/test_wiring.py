@@ -20,6 +20,7 @@ from ddarts.genotype.files import read
 from ddarts.genotype.parse import keep_mask, parse
 from ddarts.ops import use_backend
 from ddarts.runtime.checkpoint import CheckpointStore
+from ddarts.runtime.ranks import launch
 from ddarts.runtime.weights import save_weights
 from ddarts.search import build as build_module
 from ddarts.search.build import build_data, build_searcher
@@ -78,6 +79,8 @@ ARRIVES = {
     "steps": (3, lambda s: s.network.cells[0].steps),
     "supernet": ("fused", lambda s: s.network.execution),
     "multiplier": (1, lambda s: s.network.cells[0].multiplier),
+    "ablation_every": (3, lambda s: s.iteration.ablation_every),
+    "accumulate": (3, lambda s: s.iteration.parts),
 }
 # Options whose effect a test below looks at.
 ACTS = {
@@ -114,7 +117,7 @@ ACTS = {
     "amp": "test_device_and_precision_are_those_asked_for",
 }
 RUNS = "about the run's folder and length: tests/integration"
-REFUSED = "refused by validation in this version: tests/unit/config"
+RANKS = "about several ranks: tests/distributed"
 BASELINE = "about searches from a baseline: tests/unit/search/test_search_layout.py and tests/integration"
 NO_EFFECT = "published, without effect: tests/unit/config"
 EXEMPT = {
@@ -125,8 +128,11 @@ EXEMPT = {
     "checkpoint_every": RUNS,
     "profile": RUNS,
     "backend": "chosen for the whole process: tests/ops/test_backend_choice.py",
-    "engine": REFUSED,
-    "ds_config": REFUSED,
+    "engine": RANKS,
+    "ds_config": RANKS,
+    "rank_timeout": RANKS,
+    "check_ranks_every": RANKS,
+    "seeds": "several runs: tests/integration/test_search_seeds.py",
     "arch_baseline": BASELINE,
     "baselines": BASELINE,
     "baseline_wiring": BASELINE,
@@ -310,17 +316,19 @@ def test_a_single_level_search_takes_joint_steps(tmp_path, monkeypatch):
 def test_device_and_precision_are_those_asked_for(monkeypatch):
     asked = []
 
-    def pick(name):
+    def pick(name, rank=None):
         asked.append(name)
         return CPU
 
-    monkeypatch.setattr(build_module, "pick_device", pick)
+    monkeypatch.setattr(launch, "pick_device", pick)
     for options, dtype in (
         ({}, torch.float32),
         ({"amp": True}, torch.bfloat16),
         ({"precision": "bf16"}, torch.bfloat16),
     ):
-        _, built = build_module.build(config(**{**options, "device": "cuda:3"}))
+        chosen = config(**{**options, "device": "cuda:3"})
+        with launch.open_ranks(chosen) as group:
+            _, built = build_module.build(chosen, group)
         with built.autocast():
             assert F.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == dtype
     assert set(asked) == {"cuda:3"}
