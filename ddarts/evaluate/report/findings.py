@@ -12,6 +12,7 @@ from ddarts.genotype.derive import derive
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.errors import DdartsError
 from ddarts.search import reach
+from ddarts.search.schedule import Schedule
 
 COLLAPSED = 0.5  # share of skip connections among the operations kept
 FLOOR_MATTERS = 0.1  # share of iterations in which the floor of the ablation loss acts
@@ -52,9 +53,8 @@ def reach_warning(run: RunData) -> str | None:
     if not ends or not isinstance(ends[0]["step"], int):
         return None
     per_epoch = ends[0]["step"] // (ends[0]["epoch"] + 1)
-    total = min(options.epochs * per_epoch, options.max_steps or options.epochs * per_epoch)
-    steps = [max(0, min(per_epoch, total - epoch * per_epoch)) for epoch in range(options.epochs)]
-    return reach.warning(steps, options.arch_learning_rate, options.arch_learning_rate_min, options.op_threshold)
+    total = Schedule(options).epochs * per_epoch
+    return reach.of_search(options, per_epoch, min(total, options.max_steps or total))
 
 
 def _unfinished(run: RunData) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 One row for every edge, one column for every operation; within a field time runs from left to right, from the first
 epoch to the last. Fields of the genotype have a frame.
-Shapes: T epochs, L cell positions, E edges, K operations.
+Shapes: T epochs, S distinct cells, E edges, K operations.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ class Panel:
 def panels(
     epochs: Sequence[int], history: NDArray, kept: NDArray, operations: Sequence[str], threshold: float
 ) -> list[Panel]:
-    """A panel for every cell of `history` [T, L, E, K]; positions that share all of it share a panel.
+    """A panel for every cell of `history` [T, S, E, K]; positions that share all of it share a panel.
 
-    kept [L, E, K]: what the genotype holds, or, where there is none, what has passed the threshold.
+    kept [S, E, K]: what the genotype holds, or, where there is none, what has passed the threshold.
     """
     if len(epochs) > COLUMNS:
         chosen = np.unique(np.linspace(0, len(epochs) - 1, COLUMNS).round().astype(int))

@@ -1,6 +1,5 @@
 """How to repeat a run: the shortest command line that gives its options."""
 
-import dataclasses
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -9,17 +8,18 @@ from ddarts.config.options import specs
 from ddarts.config.presets import preset
 
 _PLACES = ("save", "out", "resume")  # where the run lies, not what it computes
+_PRESETS_HANG_ON = ("dataset", "arch_baseline")
 
 
 def chosen(config: Any) -> dict[str, Any]:
     """The options that differ from what the command would take by itself: its defaults and the data set's preset."""
     cls = type(config)
     wanted = {name: getattr(config, name) for name in specs(cls) if name not in _PLACES}
-    given: dict[str, Any] = {"dataset": config.dataset}
+    given = {name: wanted[name] for name in _PRESETS_HANG_ON if wanted.get(name) is not None}
     while True:
         # A preset takes a learning rate's end back where the rate is given, so what is missing can change once more.
-        taken = {**_defaults(cls), **preset(cls.command, config.dataset or "", given), **given}  # type: ignore[attr-defined]
-        missing = {name: value for name, value in wanted.items() if taken[name] != value}
+        taken = cls(**{**preset(cls.command, config.dataset or "", given), **given})  # type: ignore[attr-defined]
+        missing = {name: value for name, value in wanted.items() if getattr(taken, name) != value}
         if not missing:
             return given
         given.update(missing)
@@ -39,7 +39,3 @@ def _words(config: Any) -> Iterator[str]:
         else:
             yield f"--{name}"
             yield ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _defaults(cls: type) -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]

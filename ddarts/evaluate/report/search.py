@@ -10,6 +10,7 @@ from ddarts.evaluate.report.charts import Chart, Series, Tile, chart, number
 from ddarts.evaluate.report.findings import floor_shares
 from ddarts.evaluate.report.heat import Panel, panels
 from ddarts.evaluate.report.rundata import Points, RunData
+from ddarts.search.schedule import Schedule
 from ddarts.space.primitives import SPACES
 from ddarts.space.topology import edge_index, steps_of
 
@@ -67,7 +68,7 @@ def _tiles(run: RunData, history: tuple[list[int], NDArray] | None) -> list[Tile
         hint = f"of {history[1][-1].size} have σ(α) ≥ {run.options.op_threshold:g}"
         tiles.append(Tile("Above the threshold", f"{above}", hint))
     done = len(run.of("epoch"))
-    tiles.append(Tile("Epochs", f"{done}", f"of {run.options.epochs}"))
+    tiles.append(Tile("Epochs", f"{done}", f"of {Schedule(run.options).epochs}"))
     seconds = (run.done or {}).get("seconds_per_iteration")
     if isinstance(seconds, float):
         tiles.append(Tile("Seconds an iteration", number(seconds), "of weights and α together"))
@@ -165,16 +166,16 @@ def _heat(run: RunData, history: tuple[list[int], NDArray], operations: tuple[st
 
 
 def _kept(run: RunData, last: NDArray, operations: tuple[str, ...]) -> NDArray:
-    """Which fields [L, E, K] to frame: those of the genotype, where it belongs to these α, else what is above the
+    """Which fields [S, E, K] to frame: those of the genotype, where it belongs to these α, else what is above the
     threshold."""
     genotype = run.genotype
-    if genotype is None or genotype.layers != len(last) or genotype.steps != steps_of(last.shape[1]):
+    if genotype is None or len(genotype.cells) != len(last) or genotype.steps != steps_of(last.shape[1]):
         return last >= run.options.op_threshold
     kept = np.zeros(last.shape, dtype=bool)
-    for position in range(genotype.layers):
-        for gene in genotype.position(position):
+    for index, cell in enumerate(genotype.cells):
+        for gene in cell:
             if gene.op in operations:
-                kept[position, edge_index(gene.to, gene.source), operations.index(gene.op)] = True
+                kept[index, edge_index(gene.to, gene.source), operations.index(gene.op)] = True
     return kept
 
 
