@@ -2,7 +2,7 @@
 
 One row for every edge, one column for every operation; within a field time runs from left to right, from the first
 epoch to the last. Fields of the genotype have a frame.
-Shapes: T epochs, S cells, E edges, K operations.
+Shapes: T epochs, S distinct cells, E edges, K operations.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Panel:
 def panels(
     epochs: Sequence[int], history: NDArray, kept: NDArray, operations: Sequence[str], threshold: float
 ) -> list[Panel]:
-    """A panel for every cell of `history` [T, S, E, K]; cells that share all of it share a panel.
+    """A panel for every cell of `history` [T, S, E, K]; positions that share all of it share a panel.
 
     kept [S, E, K]: what the genotype holds, or, where there is none, what has passed the threshold.
     """

@@ -8,6 +8,7 @@ from ddarts.config.options import specs
 from ddarts.config.presets import preset
 
 _PLACES = ("save", "out", "resume")  # where the run lies, not what it computes
+_PRESETS_HANG_ON = ("dataset", "arch_baseline")
 
 
 def chosen(config: Any) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class RunData:
 
     @cached_property
     def alphas(self) -> tuple[list[int], NDArray[Any]] | None:
-        """Epochs (from 1) and σ(α) [T, S, E, K] after each; from alphas.npz, T = 1, where the log has none."""
+        """Epochs (from 1) and σ(α) [T, S, E, K] of the distinct cells after each; from alphas.npz, T = 1, where the log
+        has none."""
         found = [(row["epoch"] + 1, _array(row.get("alphas"))) for row in self.of("alphas")]
         shape = next((array.shape for _, array in reversed(found) if array is not None), None)
         kept = [(epoch, array) for epoch, array in found if array is not None and array.shape == shape]
