@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from ddarts.space.primitives import Space
@@ -16,6 +17,7 @@ from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.reference import SearchCell
 
 STEM_MULTIPLIER = 3
+SIDE_BY_SIDE = 8  # ablated networks at a time: what they hold beside the whole network's grows with them
 EXECUTIONS = {"reference": SearchCell, "fused": FusedCell}  # the same modules and function, executed otherwise
 States = tuple[Tensor, Tensor]
 
@@ -118,6 +120,14 @@ class SearchNetwork(nn.Module):
         one does before cell first[g], where it begins; `first` ascends. Call it inside `steady_weights` and
         `frozen_statistics`.
         """
+        return torch.cat(
+            [
+                self._side_by_side(seen, weights[i : i + SIDE_BY_SIDE], first[i : i + SIDE_BY_SIDE])
+                for i in range(0, len(first), SIDE_BY_SIDE)
+            ]
+        )
+
+    def _side_by_side(self, seen: Sequence[States], weights: Tensor, first: Sequence[int]) -> Tensor:
         before: Tensor | None = None
         last: Tensor | None = None
         for index in range(first[0], len(self.cells)):

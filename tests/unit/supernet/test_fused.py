@@ -14,6 +14,7 @@ from ddarts.ops import staging
 from ddarts.space.primitives import DARTOPTI, DDARTS, Space
 from ddarts.space.topology import num_edges
 from ddarts.supernet import fused as fused_module
+from ddarts.supernet import network as network_module
 from ddarts.supernet.fused import FusedCell
 from ddarts.supernet.network import EXECUTIONS, SearchNetwork, frozen_statistics, steady_weights
 
@@ -258,8 +259,9 @@ def test_the_networks_share_state_dictionaries_and_copies_compute_the_same():
 
 @pytest.mark.parametrize("space", [DDARTS, DARTOPTI], ids=lambda space: space.name)
 @pytest.mark.parametrize("first", [[0, 1, 2, 3], [1, 3], [2]], ids=str)
-def test_ablated_networks_run_side_by_side(space, first):
+def test_ablated_networks_run_side_by_side(space, first, monkeypatch):
     """As one after the other from the stem, in both executions, with cells of all kinds."""
+    monkeypatch.setattr(network_module, "SIDE_BY_SIDE", 3)
     networks = [
         SearchNetwork(
             space, num_classes=3, init_channels=2, layers=4, steps=2, multiplier=2, reductions=(1, 2), execution=name
