@@ -17,7 +17,7 @@ def _problem(genotype: Genotype, device: torch.device, compiled: bool) -> str | 
     if compiled:
         return "--compile fuses by itself"
     if device.type != "cpu":
-        return f"the fused one has no {device.type} kernels"
+        return f"the fused one is not tuned for {device.type}"
     if dispatch.backend_choice() not in ("auto", "cpp") or dispatch.problem("cpp") is not None:
         return "the fused one needs the compiled operators"
     if not any(gene.op.startswith(SEPARABLE) for cell in genotype.cells for gene in cell):

@@ -183,7 +183,7 @@ def test_where_fused_execution_is_chosen():
     cpu = torch.device("cpu")
     assert choose(rich, cpu, compiled=False) == ("fused", None)
     assert choose(rich, cpu, compiled=True) == ("plain", "--compile fuses by itself")
-    assert choose(rich, torch.device("cuda"), compiled=False) == ("plain", "the fused one has no cuda kernels")
+    assert choose(rich, torch.device("cuda"), compiled=False) == ("plain", "the fused one is not tuned for cuda")
     assert choose(dense, cpu, compiled=False)[1] == "there are no separable convolutions to fuse"
     with use_backend("reference"):
         assert choose(rich, cpu, compiled=False)[1] == "the fused one needs the compiled operators"
