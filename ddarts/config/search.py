@@ -161,9 +161,9 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     def _backend_conflicts(self) -> Iterator[str]:
         told = self.backend != "auto"
         backend = self.backend if told else os.environ.get("DDARTS_BACKEND")
-        if self.supernet == "fused" and backend in ("cuda", "triton"):
-            named = f"{'--backend' if told else 'DDARTS_BACKEND'} {backend}"
-            yield f"--supernet fused: {named} cannot run it; choose --backend cpp or reference, or --supernet reference"
+        if self.supernet == "fused" and backend == "cuda":
+            named = f"{'--backend' if told else 'DDARTS_BACKEND'} cuda"
+            yield f"--supernet fused: {named} lacks operators of it; choose --backend triton, or --supernet reference"
 
     def remarks(self, given: set[str]) -> Iterator[str]:
         """What to say about options that were given on purpose but change nothing."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ddarts.runtime.rows import rows_on
 from ddarts.runtime.seeds import uniform
 
 DRAW_STREAM = "ablation"
@@ -38,6 +39,7 @@ def ablated_losses(
     order = sorted(range(len(ablated)), key=lambda cell: min(ablated[cell]))
     mixed = weights.repeat(len(ablated), 1, 1, 1)
     for group, cell in enumerate(order):
-        mixed[group, list(ablated[cell])] = replacement[cell]
+        for position in ablated[cell]:
+            mixed[group, position] = replacement[cell]
     losses = losses_of([min(ablated[cell]) for cell in order], mixed)
-    return torch.empty_like(losses).index_copy_(0, torch.tensor(order, device=losses.device), losses)
+    return torch.empty_like(losses).index_copy_(0, rows_on(losses.device, tuple(order)), losses)

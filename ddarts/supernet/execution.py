@@ -24,8 +24,7 @@ def choose(wanted: str, device: torch.device, precision: str) -> str:
 def _problem(device: torch.device, precision: str) -> str | None:
     if precision != "fp32":
         return f"the fused one does not compute in {precision}"
-    if device.type != "cpu":
-        return f"the fused one is not tuned for {device.type}"
-    if dispatch.backend_choice() not in ("auto", "cpp") or dispatch.problem("cpp") is not None:
-        return "the fused one needs the compiled operators"
+    needed, words = ("cpp", "the compiled operators") if device.type == "cpu" else ("triton", "Triton")
+    if dispatch.backend_choice() not in ("auto", needed) or dispatch.problem(needed) is not None:
+        return f"the fused one needs {words}"
     return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ddarts.ops.normalization import move_running
+from ddarts.runtime.rows import rows_on
 from ddarts.space.topology import INPUTS
 
 SETTINGS = itemgetter("training", "track_running_stats", "momentum", "eps")
@@ -32,7 +33,7 @@ class Norms:
 
     def __init__(self, lines: Sequence[Any], shape: tuple[int, int]) -> None:
         self.shape = shape
-        self.places = [place for place, norm in enumerate(lines) if norm is not None]
+        self.places = tuple(place for place, norm in enumerate(lines) if norm is not None)
         self.modules = [lines[place] for place in self.places]
 
     @property
@@ -52,7 +53,7 @@ class Norms:
 
     def given(self) -> tuple[Lines, Lines]:
         """The running statistics: mean and rstd, 0 and 1 where there is no BN."""
-        rows = torch.tensor(self.places, device=self._buffers("running_mean")[0].device)
+        rows = rows_on(self._buffers("running_mean")[0].device, self.places)
         edges, columns = self.shape
         found = []
         for name, neutral in (("running_mean", 0.0), ("running_var", 1.0)):
@@ -66,8 +67,8 @@ class Norms:
     def move(self, mean: Lines, rstd: Lines, count: Sequence[int]) -> None:
         """Step the running statistics, if they are tracked, towards those of a batch with so many values a channel (of
         the edges' outputs, of the inputs)."""
-        lines = self.places[:-INPUTS]
-        table = mean.edges.flatten(0, 1)[lines], rstd.edges.flatten(0, 1)[lines]
+        lines = rows_on(mean.edges.device, self.places[:-INPUTS])
+        table = (values.edges.flatten(0, 1).index_select(0, lines) for values in (mean, rstd))
         move_running(self.modules[:-INPUTS], *table, count[0])
         move_running(self.modules[-INPUTS:], mean.inputs, rstd.inputs, count[1])
 
