@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddarts.runtime.ranks.engines import TorchEngine
+from ddarts.runtime.ranks.group import Group
 from ddarts.search.iteration import Iteration
 from ddarts.search.recipes import LossWeights, PaperRecipe
 from ddarts.space.primitives import space
@@ -71,7 +72,7 @@ def work(name: str, case: Case, device: torch.device) -> Callable[[], object]:
     return running(name, case, device).iterate
 
 
-def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
+def exact_iteration(name: str, case: Case, device: torch.device, group: Group | None = None) -> Iteration:
     """The exact schedule with the recipe of the article, for one of EXACT or COMPILED."""
     network = make_network(name, case, device, torch.channels_last)
     alphas = Alphas(range(case.layers), num_edges(STEPS), len(space(case.space))).to(device, case.dtype)
@@ -81,9 +82,10 @@ def exact_iteration(name: str, case: Case, device: torch.device) -> Iteration:
         network,
         alphas,
         torch.optim.Adam([alphas.logits], **ADAM),
-        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD, fused=True), grad_clip=CLIP),
+        TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD, fused=True), grad_clip=CLIP, group=group),
         PaperRecipe(alphas.sets, LossWeights(ZERO_ONE, ABLATION)),
         seed=0,
+        group=group,
     )
 
 

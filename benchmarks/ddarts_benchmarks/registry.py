@@ -22,6 +22,7 @@ SUBJECTS = {
     "train": "ddarts_benchmarks.train:measure",
     "ops": "ddarts_benchmarks.ops:measure",
 }
+RANKS = "ddarts_benchmarks.ranks:measure"  # search with --ranks
 LATER = ("data",)
 # Where rounds take long: how many in a whole and in a quick run, unless asked for more.
 ROUNDS = {"search": (3, 3), "train": (5, 3), "ops": (3, 1)}
@@ -56,13 +57,13 @@ def rounds(name: str, quick: bool) -> int:
     return ROUNDS.get(name, USUAL_ROUNDS)[quick]
 
 
-def subject(name: str) -> Callable[[Settings], Outcome]:
-    """The function that measures `name`; UsageError names a close one."""
+def subject(name: str, ranks: bool = False) -> Callable[[Settings], Outcome]:
+    """The function that measures `name`, on several `ranks`; UsageError names a close one."""
     if name in LATER:
         raise UsageError(f"SUBJECT {name}: not in this version, which measures {', '.join(SUBJECTS)}")
     if name not in SUBJECTS:
         close = difflib.get_close_matches(name, [*SUBJECTS, *LATER], 1)
         hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(SUBJECTS)}"
         raise UsageError(f"SUBJECT {shown(name)}: unknown; {hint}")
-    module, _, function = SUBJECTS[name].partition(":")
+    module, _, function = (RANKS if ranks else SUBJECTS[name]).partition(":")
     return getattr(import_module(module), function)

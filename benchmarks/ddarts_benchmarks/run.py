@@ -22,7 +22,7 @@ def bench(options: BenchConfig) -> dict[str, Any]:
     """The results as their file has them. DdartsError where a contestant is wrong (nothing is written then), or a
     median ratio fell below that of the file to compare with (after everything is written)."""
     name = str(options.subject)
-    measure = subject(name)
+    measure = subject(name, bool(options.ranks))
     backend_choice()  # a wrong DDARTS_BACKEND is refused as everywhere, though every contestant has its own backend
     device = pick_device(options.device)
     before = compare.load(options.compare, name, device.type) if options.compare else None
@@ -55,7 +55,12 @@ def bench(options: BenchConfig) -> dict[str, Any]:
 
 def _kind(options: BenchConfig, device: torch.device) -> list[str]:
     """What tells results of one subject apart in their folder."""
-    parts = {str(options.dataset): options.subject == "ops", "cuda": device.type == "cuda", "quick": options.quick}
+    parts = {
+        "ranks": bool(options.ranks),
+        str(options.dataset): options.subject == "ops",
+        "cuda": device.type == "cuda",
+        "quick": options.quick,
+    }
     return [part for part, holds in parts.items() if holds]
 
 

@@ -88,7 +88,7 @@ def measured(result: Result, _options: Any) -> str:
     subjects = {
         "kernels": _kernels,
         "supernet": _cells,
-        "search": _iterations,
+        "search": _ranks if "ranks" in result else _iterations,
         "train": _trainings,
         "ops": _operations,
     }
@@ -175,6 +175,27 @@ def _trainings(result: Result) -> list[str]:
             rows.append((case, name, "{min:.1f} {median:.1f} {max:.1f}".format(**speed), faster, memory))
     titles = ("case", "contestant", "images/s", "times as fast as published", "peak memory, MiB")
     return [table(titles, rows), "images/s and times as fast: min, median, max"]
+
+
+def _ranks(result: Result) -> list[str]:
+    rows = []
+    for number, found in result["ranks"].items():
+        phases = [f"{found['phases'][phase]['median']:.3f}" for phase in ("architecture", "weights")]
+        sent = sum(found["bytes"].values()) / 1e6, sum(found["all_reduces"].values())
+        share, speed = found["communication_share"]["median"], found["images_per_second"]["median"]
+        rows.append(
+            (
+                number,
+                f"{found['seconds']['median']:.3f}",
+                *phases,
+                f"{share:.1%}",
+                f"{sent[0]:.2f}",
+                str(sent[1]),
+                f"{speed:.0f}",
+            )
+        )
+    titles = ("ranks", "s an iteration", "α", "weights", "communication", "MB reduced", "all-reduces", "images/s")
+    return [table(titles, rows), "medians; every rank has a batch of its own, ranks of a CPU share its cores"]
 
 
 def _measurement(row: Result) -> tuple[str, ...]:

@@ -36,6 +36,9 @@ class BenchConfig(common.DataOptions):
         minimum=1,
         maximum=100_000,
     )
+    ranks: tuple[int, ...] | None = option(
+        None, "search: an iteration on so many ranks of this machine, one number after another", minimum=1, maximum=64
+    )
     output: str | None = option(None, "folder for the results (left out: benchmarks/results)")
     device: str = option("auto", "auto (a GPU where there is one), cpu, cuda or cuda:N")
 
@@ -52,6 +55,8 @@ class BenchConfig(common.DataOptions):
             yield f"--compare {self.compare}: no such file"
         if self.compare and self.subject == "ops":
             yield f"--compare {self.compare}: compares speeds, and ops measures accuracies"
+        if self.ranks and self.subject != "search":
+            yield f"--ranks {','.join(map(str, self.ranks))}: belongs to ddarts bench search"
         if self.subject == "ops":
             yield from self.data_conflicts()
 
