@@ -25,9 +25,26 @@ class _Meeting:
         return list(laid)
 
 
+class _Store:
+    """Texts that all threads see, as torch's stores have them."""
+
+    def __init__(self):
+        self.texts, self.changed = {}, threading.Condition()
+
+    def set(self, key, text):
+        with self.changed:
+            self.texts[key] = text.encode()
+            self.changed.notify_all()
+
+    def get(self, key):
+        with self.changed:
+            assert self.changed.wait_for(lambda: key in self.texts, PATIENCE)
+            return self.texts[key]
+
+
 class ThreadGroup(Group):
-    def __init__(self, rank, size, meeting):
-        super().__init__(Place(rank, size), torch.device("cpu"))
+    def __init__(self, rank, size, meeting, store):
+        super().__init__(Place(rank, size), torch.device("cpu"), store)
         self.meeting, self.meetings = meeting, 0
 
     def _sum(self, flat):
@@ -43,11 +60,11 @@ class ThreadGroup(Group):
 
 def on_ranks(size, work):
     """What `work(group)` returns or raises on each of `size` ranks."""
-    meeting, outcomes = _Meeting(size), [None] * size
+    meeting, store, outcomes = _Meeting(size), _Store(), [None] * size
 
     def run(rank):
         try:
-            outcomes[rank] = work(ThreadGroup(rank, size, meeting))
+            outcomes[rank] = work(ThreadGroup(rank, size, meeting, store))
         except Exception as error:  # noqa: BLE001
             outcomes[rank] = error  # the others give up after PATIENCE, unless they fail as well
 

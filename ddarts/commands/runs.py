@@ -3,6 +3,7 @@
 from typing import Any
 
 from ddarts.config import SearchConfig, TrainConfig
+from ddarts.runtime.ranks.discovery import discover
 
 
 def search(options: SearchConfig) -> dict[str, Any]:
@@ -22,5 +23,6 @@ def train(options: TrainConfig) -> dict[str, Any]:
 def _reported(result: dict[str, Any]) -> dict[str, Any]:
     from ddarts.evaluate.report.page import report_finished
 
-    report_finished(result["run_dir"])
+    if "run_dir" in result and not discover().rank:  # several seeds have reported on their runs
+        report_finished(result["run_dir"])
     return result

@@ -68,8 +68,8 @@ class Norms:
         """Step the running statistics, if they are tracked, towards those of a batch with so many values a channel (of
         the edges' outputs, of the inputs)."""
         lines = rows_on(mean.edges.device, self.places[:-INPUTS])
-        table = (values.edges.flatten(0, 1).index_select(0, lines) for values in (mean, rstd))
-        move_running(self.modules[:-INPUTS], *table, count[0])
+        means, rstds = (values.edges.flatten(0, 1).index_select(0, lines) for values in (mean, rstd))
+        move_running(self.modules[:-INPUTS], means, rstds, count[0])
         move_running(self.modules[-INPUTS:], mean.inputs, rstd.inputs, count[1])
 
     def _buffers(self, name: str) -> list[Tensor]:

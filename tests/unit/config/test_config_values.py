@@ -66,7 +66,7 @@ REFUSED = [
     (TrainConfig, "imagenet_stem", "cifar", "published or darts"),
     (config.EvaluateConfig, "dataset", "imagenet", "--data"),
     (SearchConfig, "amp", "yes", "true or false"),
-    (SearchConfig, "engine", "horovod", "torch or deepspeed"),
+    (SearchConfig, "engine", "horovod", "choose torch or deepspeed"),
     (SearchConfig, "ds_config", "z.json", "needs --engine deepspeed"),
     (SearchConfig, "loader", "ffcv", "auto, resident, torchvision or dali"),
     (SearchConfig, "supernet", "fast", "auto, reference or fused"),
@@ -156,6 +156,7 @@ def test_the_training_has_the_published_defaults():
         ({"device": "cpu", "backend": "triton"}, "--backend triton"),
         ({"single_level": True, "recipe": "official"}, "--recipe official"),
         ({"steps": "2"}, "--multiplier 4"),
+        ({"accumulate": 4, "batch_size": 6}, "--accumulate 4: --batch_size 6 leaves parts of fewer than 2 images"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(given, named):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from thread_ranks import on_ranks
 
-from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.ranks.discovery import Place, free_port
 from ddarts.runtime.ranks.group import Group, RankLostError, open_group, single
 
@@ -65,6 +65,30 @@ def test_a_rank_with_other_bits_is_named():
     for outcome in on_ranks(3, work):
         assert isinstance(outcome, DdartsError)
         assert str(outcome) == "α after step 5: not the same on all ranks (rank 1 differs from the others)"
+
+
+def test_what_the_first_rank_does_or_cannot_do_is_known_to_all():
+    def work(group):
+        done = [group.from_first(lambda: f"by {group.rank}")]
+        for error in (DdartsError("disk full"), UsageError("taken")):
+            with pytest.raises(type(error), match=str(error)) as caught:
+                group.from_first(lambda error=error: _raise(error))
+            done.append(caught.value.exit_code)
+        return done
+
+    assert on_ranks(3, work) == [["by 0", 1, 2]] * 3
+
+
+def _raise(error):
+    raise error
+
+
+def test_too_few_images_for_the_ranks_are_refused_before_any_waits():
+    group = Group(Place(0, 4), torch.device("cpu"))
+    group.check_share("digits", 8)
+    with pytest.raises(UsageError, match="digits: 7 images are too few for 4 ranks; start at most 3"):
+        group.check_share("digits", 7)
+    single().check_share("digits", 1)
 
 
 def test_only_errors_of_the_network_mean_that_a_rank_is_lost():
