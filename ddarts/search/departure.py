@@ -29,8 +29,7 @@ class Departure:
     def observe(self, epoch: int, mixing: Tensor) -> None:
         """Measure σ(α) [S, E, K] at the end of `epoch`."""
         if self.baseline is not None and epoch >= self.first_epoch:
-            found, _ = self.rule.genotype(mixing, "search")
-            self.distances.append(distance(self.baseline, found).distance)
+            self.distances.append(distance(self.baseline, self.rule.parsed(mixing, "search")).distance)
 
     @property
     def latest(self) -> float | None:

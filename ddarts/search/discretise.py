@@ -25,16 +25,21 @@ class ParseRule:
     method: str
     threshold: float
 
-    def genotype(self, mixing: Tensor, name: str) -> tuple[Genotype, list[str]]:
-        """The genotype of σ(α) [S, E, K], with a line for each cell that no network can be built of. Cells that
-        positions share stay shared."""
+    def genotype(self, mixing: Tensor, name: str) -> tuple[Genotype | None, list[str]]:
+        """The genotype of σ(α) [S, E, K], or None with a line for each cell that no network can be built of."""
+        found = self.parsed(mixing, name)
+        problems = invalid_cells(found.cells, found.steps)
+        return (None if problems else found), problems
+
+    def parsed(self, mixing: Tensor, name: str) -> Genotype:
+        """What is kept of σ(α) [S, E, K], whether or not a network can be built of it. Cells that positions share stay
+        shared."""
         layout = self.layout
         check_weights(mixing.cpu().numpy(), layout.space, layout.steps, "alphas")
         _, table, counts = threshold(mixing, layout.steps, self.method, self.threshold)
         cells = cells_of_table(table.cpu().numpy(), counts.cpu().numpy(), layout.space)
         concat = tuple(nodes(layout.steps))[-layout.multiplier :]
-        found = Genotype(name, layout.space.name, layout.steps, concat, layout.reductions, cells, layout.shared)
-        return found, invalid_cells(cells, layout.steps)
+        return Genotype(name, layout.space.name, layout.steps, concat, layout.reductions, cells, layout.shared)
 
     def kept(self, mixing: Tensor) -> list:
         """Which operations of σ(α) [S, E, K] stay at every position, as nested lists of bool [L][E][K]."""

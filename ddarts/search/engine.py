@@ -24,8 +24,9 @@ from ddarts.search.build import SearchData, Searcher, build
 from ddarts.search.departure import FIRST_EPOCH, Departure
 from ddarts.search.discretise import ParseRule, mixing_of
 from ddarts.search.iteration import ArchitectureReport, WeightReport
-from ddarts.search.layout import BASELINE_ALPHA, layout_of
-from ddarts.search.phases import Phase, Schedule, phases
+from ddarts.search.layout import layout_of
+from ddarts.search.phases import Phase, phases
+from ddarts.search.schedule import Schedule
 from ddarts.search.seeds import search_seeds
 from ddarts.supernet.network import frozen_statistics, steady_weights
 
@@ -40,9 +41,9 @@ def search(config: SearchConfig) -> dict[str, Any]:
     checkpoints. Raises UsageError or DdartsError with one line that says what to do.
     """
     config = validate(config)
+    layout_of(config)  # a baseline that is not there or does not fit is refused before any work
     if config.seeds:
         return search_seeds(config)
-    layout_of(config)  # a baseline that is not there or does not fit is refused before any work
     with use_backend(config.backend), open_ranks(config) as group, open_run(config, "search", group) as run:
         data, searcher = build(config, group)
         return Engine(config, data, searcher, run).search()
@@ -87,18 +88,10 @@ class Engine:
         return self._finish()
 
     def _warn_of_reach(self) -> None:
-        config = self.config
-        line = reach.warning(
-            self.schedule.alpha_steps(self.per_epoch, self.total),
-            config.arch_learning_rate,
-            config.arch_learning_rate_min,
-            config.op_threshold,
-            BASELINE_ALPHA if config.arch_baseline else None,
-        )
+        line = reach.of_search(self.config, self.per_epoch, self.total)
         if line and self.group.size > 1:
-            line += (
-                f"; {self.group.size} ranks with --batch_size {config.batch_size} leave {self.per_epoch} steps an epoch"
-            )
+            ranks = f"{self.group.size} ranks with --batch_size {self.config.batch_size}"
+            line += f"; {ranks} leave {self.per_epoch} steps an epoch"
         if line:
             _log.warning(line)
         if config.ablation_every > 1:

@@ -13,10 +13,9 @@ from ddarts.genotype import zoo
 from ddarts.genotype.liveness import chained
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.errors import DdartsError, UsageError
+from ddarts.search.reach import BASELINE_ALPHA
 from ddarts.space.primitives import DARTOPTI, DDARTS, Space
 from ddarts.space.topology import default_reductions, edge_index, num_edges
-
-BASELINE_ALPHA = 10.0  # where the baseline has an operation; σ(10) = 0.99995
 
 
 @dataclass(frozen=True)

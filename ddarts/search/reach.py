@@ -8,9 +8,24 @@ has α = 10 at its operations: these are dropped only where α can fall by 8.27.
 import math
 from collections.abc import Sequence
 
+from ddarts.config.search import SearchConfig
+from ddarts.search.schedule import Schedule
+
 SAFE = 3.0  # clear of the threshold 0.85, at 1.73
 MARGIN = 1.0  # beyond the threshold, where that is higher
+BASELINE_ALPHA = 10.0  # where α start at the operations of a baseline; σ(10) = 0.99995
 Stretches = Sequence[tuple[int, float]]  # steps of α in each epoch, and where its rate stands between end (0) and start
+
+
+def of_search(config: SearchConfig, per_epoch: int, total: int) -> str | None:
+    """The warning for a search of `total` steps, `per_epoch` in each epoch, or None."""
+    return warning(
+        Schedule(config).alpha_steps(per_epoch, total),
+        config.arch_learning_rate,
+        config.arch_learning_rate_min,
+        config.op_threshold,
+        BASELINE_ALPHA if config.arch_baseline else None,
+    )
 
 
 def travelled(stretches: Stretches, start: float, end: float) -> float:

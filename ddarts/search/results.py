@@ -46,8 +46,8 @@ def write_genotypes(run_dir: Path, rule: ParseRule, mixing: Tensor) -> None:
 
 def _write_genotype(run_dir: Path, stem: str, name: str, rule: ParseRule, mixing: Tensor) -> None:
     path = run_dir / f"{stem}.json"
-    genotype, problems = rule.genotype(mixing, name)
-    if problems:
+    genotype, _ = rule.genotype(mixing, name)
+    if genotype is None:
         path.unlink(missing_ok=True)  # of an earlier stop of this run
     else:
         write(genotype, path, overwrite=True)
@@ -58,8 +58,7 @@ def finish(
 ) -> dict[str, Any]:
     """Write the genotype, say what was found and what to run next; returns the command's result."""
     mixing = mixing_of(searcher.alphas)
-    found_genotype, problems = rule.genotype(mixing, run.run_dir.name)
-    genotype = None if problems else found_genotype
+    genotype, problems = rule.genotype(mixing, run.run_dir.name)
     if run.group.is_first:
         write_genotypes(run.run_dir, rule, mixing)
     result = {

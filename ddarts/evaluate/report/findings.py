@@ -12,8 +12,7 @@ from ddarts.genotype.derive import derive
 from ddarts.genotype.schema import Genotype
 from ddarts.runtime.errors import DdartsError
 from ddarts.search import reach
-from ddarts.search.layout import BASELINE_ALPHA
-from ddarts.search.phases import Schedule
+from ddarts.search.schedule import Schedule
 
 COLLAPSED = 0.5  # share of skip connections among the operations kept
 FLOOR_MATTERS = 0.1  # share of iterations in which the floor of the ablation loss acts
@@ -53,15 +52,9 @@ def reach_warning(run: RunData) -> str | None:
     options, ends = run.options, run.of("epoch")
     if not ends:
         return None
-    schedule, per_epoch = Schedule(options), ends[0]["step"] // (ends[0]["epoch"] + 1)
-    total = min(schedule.epochs * per_epoch, options.max_steps or schedule.epochs * per_epoch)
-    return reach.warning(
-        schedule.alpha_steps(per_epoch, total),
-        options.arch_learning_rate,
-        options.arch_learning_rate_min,
-        options.op_threshold,
-        BASELINE_ALPHA if options.arch_baseline else None,
-    )
+    per_epoch = ends[0]["step"] // (ends[0]["epoch"] + 1)
+    total = Schedule(options).epochs * per_epoch
+    return reach.of_search(options, per_epoch, min(total, options.max_steps or total))
 
 
 def _unfinished(run: RunData) -> Iterator[Finding]:

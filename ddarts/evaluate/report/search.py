@@ -10,7 +10,7 @@ from ddarts.evaluate.report.charts import Chart, Series, Tile, chart, number
 from ddarts.evaluate.report.findings import floor_shares
 from ddarts.evaluate.report.heat import Panel, panels
 from ddarts.evaluate.report.rundata import Points, RunData
-from ddarts.search.phases import Schedule
+from ddarts.search.schedule import Schedule
 from ddarts.space.primitives import SPACES
 from ddarts.space.topology import edge_index, steps_of
 

@@ -36,6 +36,11 @@ def titles(folder, level="warning"):
         (SearchConfig, {"dataset": "digits", "learning_rate": 0.1}, "--learning_rate 0.1"),
         (
             SearchConfig,
+            {"dataset": "digits", "arch_baseline": "ResNet18", "batch_size": 96},
+            "ddarts search --dataset digits --arch_baseline ResNet18 --batch_size 96 --save again",
+        ),
+        (
+            SearchConfig,
             {"dataset": "cifar10", "data": "/a b", "amp": True, "recipe": "official"},
             "--data '/a b' --amp",
         ),

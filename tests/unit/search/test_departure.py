@@ -26,7 +26,7 @@ def test_the_threshold_edge_parse_is_compared_from_the_first_epoch_on():
     found.observe(3, mixing)
     mixing[0, 1, [0, 3, 5]] = torch.tensor([0.87, 0.9, 0.95])  # threshold_edge keeps the two best of them
     found.observe(4, mixing)
-    genotype, _ = ParseRule(LAYOUT, "threshold_edge", 0.85).genotype(mixing, "x")
+    genotype = ParseRule(LAYOUT, "threshold_edge", 0.85).parsed(mixing, "x")
     assert len(genotype.cells[0]) == len(RESNET.cells[0]) + 2
     assert found.distances == [0.0, distance(RESNET, genotype).distance] and found.distances[1] > 0
 

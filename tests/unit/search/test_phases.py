@@ -5,7 +5,8 @@ import torch
 
 from ddarts.config import SearchConfig
 from ddarts.search.build import build_searcher
-from ddarts.search.phases import Pretraining, Schedule, phases
+from ddarts.search.phases import Bilevel, Pretraining, phases
+from ddarts.search.schedule import Schedule
 
 
 def schedule(**options):
@@ -58,9 +59,11 @@ class Batches:
 
 
 @pytest.mark.parametrize(("taken", "first"), [(0, (0, 0)), (1, (0, 1)), (4, (1, 1))])
-def test_the_validation_batches_go_on_where_alpha_stopped(taken, first):
-    phase = phases(schedule(), None, Batches(), taken)(3)
-    assert next(phase.valid) == first
+def test_the_search_goes_on_with_the_validation_batch_after_those_that_alphas_have_seen(taken, first):
+    phase_of = phases(schedule(), None, Batches(), taken)
+    assert [type(phase_of(epoch)) for epoch in (0, 2, 3, 8)] == [Pretraining, Pretraining, Bilevel, Bilevel]
+    assert [phase_of(epoch).validates for epoch in (2, 3)] == [False, True]
+    assert next(phase_of(3).valid) == first
 
 
 def test_pretraining_moves_the_weights_and_neither_alpha_nor_its_optimizer():
