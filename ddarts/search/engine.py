@@ -94,8 +94,9 @@ class Engine:
             line += f"; {ranks} leave {self.per_epoch} steps an epoch"
         if line:
             _log.warning(line)
-        if config.ablation_every > 1:
-            _log.info("marginal contributions every %d iterations: not the published recipe", config.ablation_every)
+        every = self.config.ablation_every
+        if every > 1:
+            _log.info("marginal contributions every %d iterations: not the published recipe", every)
 
     def _run_epoch(self, phase: Phase) -> None:
         self._set_learning_rates()

@@ -37,7 +37,7 @@ def titles(folder, level="warning"):
         (
             SearchConfig,
             {"dataset": "digits", "arch_baseline": "ResNet18", "batch_size": 96},
-            "ddarts search --dataset digits --arch_baseline ResNet18 --batch_size 96 --save again",
+            "ddarts search --dataset digits --batch_size 96 --arch_baseline ResNet18 --save again",
         ),
         (
             SearchConfig,
