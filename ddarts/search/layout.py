@@ -68,6 +68,11 @@ def _check(baseline: Genotype, config: SearchConfig) -> None:
             f"--multiplier {config.multiplier}: must be at most the number of nodes of a cell, which is "
             f"{baseline.steps} in {config.arch_baseline}"
         )
+    unused = set(range(len(baseline.cells))) - set(baseline.sequence or range(len(baseline.cells)))
+    if unused:
+        raise DdartsError(
+            f"--arch_baseline {config.arch_baseline}: cell {min(unused)} stands nowhere in its sequence; take it out"
+        )
     for index, cell in enumerate(baseline.cells):
         foreign = next((gene for gene in cell if gene.op not in DARTOPTI.operations), None)
         if foreign:

@@ -192,7 +192,7 @@ class _Plot:
 
     def labels(self, series: Sequence[Series], text: Callable[[float], str]) -> str:
         """The last value of every line at its end, moved apart where they would overlap."""
-        wanted = sorted((self.y(line.points[-1][1]), line) for line in series)
+        wanted = sorted(((self.y(line.points[-1][1]), line) for line in series), key=lambda pair: pair[0])
         places: list[float] = []
         for y, _ in wanted:
             places.append(max(y, places[-1] + LABEL) if places else y)
