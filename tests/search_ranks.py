@@ -9,7 +9,7 @@ from ddarts.space.primitives import DDARTS
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.network import SearchNetwork
 
-CELLS, STEPS, EDGES, IMAGES = 3, 2, 5, 8
+CELLS, STEPS, EDGES, IMAGES = 3, 2, 5, 16
 CLIP = 1.0
 
 

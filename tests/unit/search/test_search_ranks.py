@@ -130,6 +130,6 @@ def test_a_request_to_stop_reaches_every_rank_with_the_next_step():
 def test_parts_share_out_a_batch():
     images, labels = batch_of(0)
     shares = split((images, labels), 3)
-    assert [share for share, _ in shares] == [3 / 8, 3 / 8, 2 / 8]
+    assert [share for share, _ in shares] == [6 / 16, 6 / 16, 4 / 16]
     assert torch.equal(torch.cat([part[1] for _, part in shares]), labels)
     assert split((images, labels), 1)[0][1][0] is images
