@@ -26,6 +26,10 @@ _COLOURS = {
     "exact_compiled_sums": "#3a7d44",
     "ours": "#0068a8",
     "ours_bf16": "#00835f",
+    "dataloader": "#6b7280",
+    "torchvision": "#b4588f",
+    "resident": "#0068a8",
+    "dali": "#00835f",
 }
 _WIDTH, _HEIGHT, _DPI = 8.0, 2.6, 100  # inches of a panel, pixels an inch
 _CROWDED = 6  # cases beside each other, beyond which their names are written smaller
@@ -72,6 +76,31 @@ def draw_factors(
             axes.invert_yaxis()
             axes.set_title(case, fontsize=9, loc="left")
         panels[-1].set_xlabel(label, fontsize=8)
+        figure.savefig(path, dpi=_DPI, metadata={"Software": None})
+    return [str(path)]
+
+
+def draw_rates(summaries: Mapping[str, Mapping[str, Any]], _rows: Sequence[Row], stem: Path, title: str) -> list[str]:
+    """STEM-rates.png: images a second (left) and CPU time an image (right) of each loader, a line for each case."""
+    path = stem.with_name(f"{stem.name}-rates.png")
+    measures = (("images_per_second", "images a second"), ("cpu_microseconds_per_image", "CPU time an image, µs"))
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        figure = Figure(figsize=(2 * _WIDTH * 0.75, 1.3 * len(summaries) + 1), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title, fontsize=9)
+        grid = figure.subplots(len(summaries), 2, squeeze=False)
+        for line, (case, summary) in zip(grid, summaries.items(), strict=True):
+            for axes, (measure, label) in zip(line, measures, strict=True):
+                names, found = zip(*summary[measure].items(), strict=True)
+                medians = [values["median"] for values in found]
+                whiskers = [[v["median"] - v["min"] for v in found], [v["max"] - v["median"] for v in found]]
+                bars = axes.barh(names, medians, xerr=whiskers, color=[_COLOURS.get(name) for name in names])
+                axes.bar_label(bars, [f"{median:,.0f}" for median in medians], padding=6, fontsize=8)
+                axes.margins(x=0.18)
+                axes.invert_yaxis()
+                axes.tick_params(labelsize=7)
+                axes.set_title(f"{case}: {label}", fontsize=8, loc="left")
         figure.savefig(path, dpi=_DPI, metadata={"Software": None})
     return [str(path)]
 

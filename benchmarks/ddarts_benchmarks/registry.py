@@ -20,10 +20,10 @@ SUBJECTS = {
     "supernet": "ddarts_benchmarks.supernet:measure",
     "search": "ddarts_benchmarks.search:measure",
     "train": "ddarts_benchmarks.train:measure",
+    "data": "ddarts_benchmarks.data:measure",
     "ops": "ddarts_benchmarks.ops:measure",
 }
 RANKS = "ddarts_benchmarks.ranks:measure"  # search with --ranks
-LATER = ("data",)
 # Where rounds take long: how many in a whole and in a quick run, unless asked for more.
 ROUNDS = {"search": (3, 3), "train": (5, 3), "ops": (3, 1)}
 USUAL_ROUNDS = (7, 3)
@@ -59,10 +59,8 @@ def rounds(name: str, quick: bool) -> int:
 
 def subject(name: str, ranks: bool = False) -> Callable[[Settings], Outcome]:
     """The function that measures `name`, on several `ranks`; UsageError names a close one."""
-    if name in LATER:
-        raise UsageError(f"SUBJECT {name}: not in this version, which measures {', '.join(SUBJECTS)}")
     if name not in SUBJECTS:
-        close = difflib.get_close_matches(name, [*SUBJECTS, *LATER], 1)
+        close = difflib.get_close_matches(name, SUBJECTS, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(SUBJECTS)}"
         raise UsageError(f"SUBJECT {shown(name)}: unknown; {hint}")
     module, _, function = (RANKS if ranks else SUBJECTS[name]).partition(":")

@@ -90,6 +90,7 @@ def measured(result: Result, _options: Any) -> str:
         "supernet": _cells,
         "search": _ranks if "ranks" in result else _iterations,
         "train": _trainings,
+        "data": _loaders,
         "ops": _operations,
     }
     blocks = [pairs(result["machine"]), *subjects[result["subject"]](result)]
@@ -162,6 +163,24 @@ def _operations(result: Result) -> list[str]:
         f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed",
         *([f"rank correlation with the published accuracies: {correlation:.2f}"] if correlation is not None else []),
         f"use them: ddarts distance A B --op_weights {result['path']}",
+    ]
+
+
+def _loaders(result: Result) -> list[str]:
+    rows = []
+    for case, found in result["cases"].items():
+        for name, rate in found["images_per_second"].items():
+            cpu, share = found["cpu_microseconds_per_image"][name], found["share_of_h100_search"][name]
+            ratio, per_core = found["ratios"].get(name), found["per_core_ratios"].get(name)
+            faster = [f"{factor['median']:.2f}" if factor else "" for factor in (ratio, per_core)]
+            rows.append((case, name, f"{rate['median']:,.0f}", f"{cpu['median']:,.0f}", *faster, f"{share:.1%}"))
+    waits = [(name, "{min:.2%} {median:.2%} {max:.2%}".format(**share)) for name, share in result["waiting"].items()]
+    wanted = result["h100_search_images_per_second"]
+    return [
+        table(("case", "loader", "images/s", "CPU µs/image", "times faster", "per core", "of an H100's search"), rows),
+        "medians; times faster than the plain DataLoader, by the clock and by CPU time; of an H100's search: the part",
+        f"of the {wanted:,.0f} images a second that a fused search on one H100 is expected to take",
+        table(("loader", "share of a search step spent waiting (min, median, max)"), waits),
     ]
 
 

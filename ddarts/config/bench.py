@@ -21,8 +21,8 @@ class BenchConfig(common.DataOptions):
 
     subject: str | None = option(
         None,
-        "what to measure: kernels, supernet, search, train or ops (data comes later)",
-        required="say what to measure: kernels, supernet, search, train or ops",
+        "what to measure: kernels, supernet, search, train, data or ops",
+        required="say what to measure: kernels, supernet, search, train, data or ops",
         positional=True,
     )
     quick: bool = option(False, "a few small cases, in seconds")
