@@ -136,6 +136,8 @@ def steps(device: dict[str, Any], tests: list[str], folder: Path) -> Iterable[St
     bench = [*ddarts, "bench", "kernels", "--quick", "--json", "--device", kind, "--output", str(RESULT.parent)]
     yield Step("bench kernels", bench, 120, ("torch", "numpy", "matplotlib"), details=speeds)
     yield from commands(ddarts, kind, folder)
+    loaders = [python, str(ROOT / "benchmarks" / "gpu_data.py"), "--device", kind]
+    yield Step("data by DALI", loaders, 120, ("torch", "torchvision", "sklearn"), details=printed_object)
     table = ROOT / "benchmarks" / "gpu_resources.py"
     if table.exists():
         triton = ("torch", "triton")

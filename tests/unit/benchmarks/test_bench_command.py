@@ -19,10 +19,9 @@ MACHINE = {"device", "processor", "cores", "threads", "python", "torch", "capabi
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("bench", "SUBJECT is missing: say what to measure: kernels, supernet, search, train or ops"),
+        ("bench", "SUBJECT is missing: say what to measure: kernels, supernet, search, train, data or ops"),
         ("bench kernles", "SUBJECT kernles: unknown; did you mean kernels?"),
-        ("bench qqq", "SUBJECT qqq: unknown; choose kernels, supernet, search, train, ops"),
-        ("bench data", "SUBJECT data: not in this version, which measures kernels, supernet, search, train, ops"),
+        ("bench qqq", "SUBJECT qqq: unknown; choose kernels, supernet, search, train, data, ops"),
         ("bench kernels --device gpu", "--device gpu: choose auto, cpu, cuda or cuda:N"),
         ("bench kernels --rounds 0", "--rounds 0: must be a whole number, at least 1"),
         ("bench kernels --threads -1", "--threads -1: must be a whole number, at least 1"),
