@@ -26,7 +26,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "gpu-check.json"
-HIDDEN = ("first_failures", "table")  # details that are in the JSON alone
+HIDDEN = ("first_failures", "table", "checked")  # details that are in the JSON alone
 LINES = 30  # of a failed step's output that are kept
 FAILURES = 10  # of the operators' tests whose messages are kept
 TIME = 580  # seconds for everything
@@ -136,6 +136,8 @@ def steps(device: dict[str, Any], tests: list[str], folder: Path) -> Iterable[St
     bench = [*ddarts, "bench", "kernels", "--quick", "--json", "--device", kind, "--output", str(RESULT.parent)]
     yield Step("bench kernels", bench, 120, ("torch", "numpy", "matplotlib"), details=speeds)
     yield from commands(ddarts, kind, folder)
+    loaders = [python, str(ROOT / "benchmarks" / "gpu_data.py"), "--device", kind]
+    yield Step("data by DALI", loaders, 120, ("torch", "torchvision", "sklearn"), details=printed_object)
     table = ROOT / "benchmarks" / "gpu_resources.py"
     if table.exists():
         triton = ("torch", "triton")

@@ -16,7 +16,6 @@ PARSE_METHODS = ("darts", "threshold_sparse", "threshold_edge", "threshold_compl
 DERIVATIONS = ("paper", "code", "cycle")
 WIRINGS = ("increasing", "published", "chain")
 CLASS_FOLDERS = ("imagenet", "folder")  # class folders of photographs, where --imagenet_stem has a say
-IMAGENET_SIZE = 224
 IN_DATA = "auto"  # --skip_bad_files without a value
 _PHOTOGRAPHS = "imagenet, and folder from --image_size 64 on"
 MAX_SEED = 2**32 - 1  # the largest that every library takes
@@ -124,9 +123,8 @@ class DataOptions(DatasetOption):
         """What is wrong with these options taken together."""
         if self.dataset in CLASS_FOLDERS and not self.data:
             yield f"--dataset {self.dataset}: needs --data FOLDER, the folder that holds the images"
-        size = self.image_size or (IMAGENET_SIZE if self.dataset == "imagenet" else None)
-        if self.val_resize and size and self.val_resize < size:
-            yield f"--val_resize {self.val_resize}: must be at least --image_size, which is {size}"
+        if self.val_resize and self.image_size and self.val_resize < self.image_size:
+            yield f"--val_resize {self.val_resize}: must be at least --image_size, which is {self.image_size}"
         if self.class_list and not exists(self.class_list):
             yield f"--class_list {self.class_list}: no such file"
         if self.skip_bad_files not in (None, IN_DATA) and not exists(str(self.skip_bad_files)):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
+from weakref import finalize
 
 import torch
 from torch import Tensor
@@ -47,34 +48,44 @@ class DaliLoader(Loader):
                 self._idle.append(running)
 
 
+class _Feed:
+    """What a pipeline takes next, and what it has taken and not given back yet."""
+
+    def __init__(self) -> None:
+        self.coming: Iterator[Inputs] = iter(())
+        self.taken: deque[Inputs] = deque()
+
+    def __call__(self) -> tuple:
+        inputs = next(self.coming)
+        self.taken.append(inputs)
+        return inputs.arrays
+
+
 class _Running:
-    """A pipeline that was built, and what it is to be fed next."""
+    """A pipeline that was built, and its feed."""
 
     def __init__(self, batches: Batches, threads: int) -> None:
         self._batches = batches
-        self._inputs: Iterator[Inputs] = iter(())
-        self._fed: deque[Inputs] = deque()
+        self._feed = _Feed()
         self.sound = True
         define = file_pipeline if isinstance(batches.images, FileSet) else memory_pipeline
         on_gpu = batches.device.type == "cuda"
         self._pipeline: Any = define(
             batches,
-            self._next,
+            self._feed,
             batch_size=min(batches.batch_size, len(batches.images)),
             num_threads=threads,
             device_id=(batches.device.index or 0) if on_gpu else None,
             prefetch_queue_depth=QUEUE,
         )
         self._pipeline.build()
-
-    def _next(self) -> tuple:
-        fed = next(self._inputs)
-        self._fed.append(fed)
-        return fed.arrays
+        # A pipeline is part of reference cycles. Left to the collector it may be taken apart in a process that was
+        # forked meanwhile (a DataLoader's worker), which has none of its threads and would wait for them for ever.
+        finalize(self, self._pipeline.__del__).atexit = False
 
     def batches(self, inputs: Iterator[Inputs]) -> Iterator[tuple[Tensor, Tensor]]:
         """The batch for each of `inputs`, in their order."""
-        self._inputs = inputs
+        self._feed.coming = inputs
         self._pipeline.reset()
         try:
             while True:
@@ -85,7 +96,7 @@ class _Running:
                 except RuntimeError as error:
                     self.sound = False
                     raise self._explained(error) from error
-                fed = self._fed.popleft()
+                fed = self._feed.taken.popleft()
                 # Of this executor the outputs are the receiver's to keep, so nothing is copied
                 images = torch.from_dlpack(outputs[0].as_tensor())
                 if self._batches.channels_last:
@@ -96,7 +107,7 @@ class _Running:
 
     def _drain(self) -> None:
         """Take what the pipeline still works on, so that it is ready for another epoch."""
-        self._inputs = iter(())
+        self._feed.coming = iter(())
         while self.sound:
             try:
                 self._pipeline.run()
@@ -104,11 +115,11 @@ class _Running:
                 break
             except RuntimeError:
                 self.sound = False
-        self._fed.clear()
+        self._feed.taken.clear()
 
     def _explained(self, error: RuntimeError) -> DdartsError:
         """Name the file that DALI could not decode, if there is one; else say what DALI said last."""
-        for fed in self._fed:
+        for fed in self._feed.taken:
             fed.check()
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         said = next((line for line in lines if "rror" in line and not line.startswith("Critical")), lines[0])

@@ -1,5 +1,6 @@
 """Photographs in files: what every loader shows of them, on any number of ranks, and what is said of bad ones."""
 
+import gc
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,21 @@ def test_unusual_files_are_read_and_unreadable_ones_named(tree: Path, tmp_path: 
             _all(_loader(made, kind=kind, **plain))
     (tmp_path / "b" / "plain.jpg").write_bytes(whole)
     assert len(_all(_loader(made, kind=kind, **plain))[0]) == len(paths)
+
+
+@needs_dali
+def test_a_loader_that_is_gone_leaves_no_pipeline_to_the_collector(files: FileSet) -> None:
+    """In a process that is forked later the collector could not take it apart, and would hang."""
+    loader = _loader(files, kind="dali")
+    _all(loader)
+    pipeline = loader._idle[0]._pipeline  # type: ignore[attr-defined]
+    gc.disable()
+    try:
+        assert pipeline._pipe is not None
+        del loader
+        assert pipeline._pipe is None
+    finally:
+        gc.enable()
 
 
 @needs_dali

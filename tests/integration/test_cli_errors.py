@@ -23,7 +23,10 @@ WRONG = [
     ("search --dataset=", ("--dataset '': choose digits",)),
     ("search --dataset imagenet", ("--dataset imagenet", "--data FOLDER")),
     ("train --arch DD-4 --dataset imagenet", ("--dataset imagenet", "--data FOLDER")),
-    ("search --dataset imagenet --data x --val_resize 200", ("--val_resize 200", "--image_size, which is 224")),
+    (
+        "search --dataset imagenet --data x --image_size 224 --val_resize 200",
+        ("--val_resize 200", "--image_size, which is 224"),
+    ),
     ("search --batch_size ٣", ("--batch_size ٣", "whole number")),
     ("search --init_from .", ("--init_from .: is a folder", "file")),
     ("search --workers 2", ("--workers 2", "--loader torchvision")),
