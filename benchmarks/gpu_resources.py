@@ -23,9 +23,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURES = (80, 90, 100)
-# Each with ddarts_kernels.<op>.triton_impl:ahead_of_time. Those of "pools" and "stage" still spill 8 to 16 bytes: the
-# gradients of pools in bfloat16 on sm_80, those between the convolutions of a stage on sm_100. They are not held to it.
-TRITON_OPERATORS = ("mixed_sum", "threshold")
+TRITON_OPERATORS = ("mixed_sum", "pools", "stage", "threshold")  # each with ddarts_kernels.<op>.triton_impl:ahead_of_time
 
 
 class Resources(NamedTuple):

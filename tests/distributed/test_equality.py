@@ -12,7 +12,6 @@ from search_ranks import iteration_of, network_of, run
 from tolerances import GRADIENT, assert_as_accurate, assert_close
 
 EXACT = 1e-12
-AFTER_A_STEP = 1e-11  # two steps: the first one's rounding goes through the steep loss of an untrained network
 DEEPSPEED = importlib.util.find_spec("deepspeed") is not None
 
 
@@ -42,11 +41,10 @@ def test_ranks_equal_one_process_with_ghost_bn(ranks):
     for case, options in cases.items():
         seen, alphas, weights = _ghost(size, **options)
         for name in [case, *(names[case] if DEEPSPEED else [])]:
-            assert_close(found[name]["seen"][0], seen[0], EXACT)
-            assert_close(found[name]["seen"], seen, AFTER_A_STEP)
-            assert_close(found[name]["alphas"], alphas, AFTER_A_STEP)
+            assert_close(found[name]["seen"], seen, EXACT)
+            assert_close(found[name]["alphas"], alphas, EXACT)
             for key, weight in weights.items():
-                assert_close(found[name][f"weights.{key}"], weight.detach(), AFTER_A_STEP)
+                assert_close(found[name][f"weights.{key}"], weight.detach(), EXACT)
 
 
 @pytest.mark.slow
