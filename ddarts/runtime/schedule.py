@@ -10,6 +10,9 @@ def cosine(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
 
 
 def set_learning_rate(optimizer: Any, rate: float) -> None:
-    """Let the next steps of a torch optimizer use `rate`."""
+    """Let the next steps of a torch optimizer use `rate`. One that lies in a tensor is changed in place."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if hasattr(group["lr"], "fill_"):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
