@@ -14,7 +14,7 @@ from ddarts.search import build, engine
 from ddarts.search.build import build_searcher
 from ddarts.search.guard import Guard
 from ddarts.search.phases import Bilevel, Pretraining, SingleLevel
-from ddarts.search.replay import WARM_UP, replaying
+from ddarts.search.replay import WARM_UP, launching, replaying
 from tests.bits import assert_same_bits
 from tests.unit.search.recorded_graph import RecordedOperations, Refusing
 
@@ -76,6 +76,7 @@ def state(found):
         (Bilevel, {}),
         (Bilevel, {"supernet": "reference", "backend": "cpp"}),
         (Bilevel, {"recipe": "official"}),
+        (Bilevel, {"ablation_every": 2}),
         (Bilevel, {"ablation_every": 3}),
         (Bilevel, {"accumulate": 2}),
         (SingleLevel, {}),
@@ -91,8 +92,14 @@ def test_recorded_iterations_are_the_same_bits(kind, options, monkeypatch):
     phase = replaying(found.iteration, graphs)(phase_of(kind, found, batches()))
     assert_same_bits(steps(found, phase, list(batches(STEPS))), expected)
     assert_same_bits(state(found), state(plain))
-    ablates = 2 if "ablation_every" in options else 1
-    assert graphs.recorded == ablates and graphs.replayed == STEPS - WARM_UP - 1
+    kinds = 2 if options.get("ablation_every") == 3 else 1  # with and without ablations
+    assert graphs.recorded == kinds and graphs.replayed == STEPS - WARM_UP - 1
+
+
+def test_only_a_guarded_search_is_recorded_and_only_if_it_may(monkeypatch):
+    phase = Pretraining(None)
+    assert launching(SearchConfig(), searcher().iteration)(phase) is phase
+    assert launching(SearchConfig(cuda_graphs="off"), guarded(monkeypatch).iteration)(phase) is phase
 
 
 def test_what_a_graph_cannot_do_is_refused():

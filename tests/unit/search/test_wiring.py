@@ -127,6 +127,7 @@ EXEMPT = {
     "max_steps": RUNS,
     "checkpoint_every": RUNS,
     "profile": RUNS,
+    "cuda_graphs": "of a GPU: tests/unit/search/test_replay.py",
     "backend": "chosen for the whole process: tests/ops/test_backend_choice.py",
     "engine": RANKS,
     "ds_config": RANKS,
