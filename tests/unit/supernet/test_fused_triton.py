@@ -1,4 +1,4 @@
-"""A fused cell on Triton's operators, in its interpreter where there is no GPU: as on the plain ones, both directions."""
+"""A fused cell on Triton's operators, in the interpreter where there is no GPU: as on plain ones, both directions."""
 
 import pytest
 import torch
