@@ -14,7 +14,7 @@ from ddarts.search import build, engine
 from ddarts.search.build import build_searcher
 from ddarts.search.guard import Guard
 from ddarts.search.phases import Bilevel, Pretraining, SingleLevel
-from ddarts.search.replay import WARM_UP, launching, replaying
+from ddarts.search.replay import WARM_UP, CudaGraphs, launching, replaying
 from tests.bits import assert_same_bits
 from tests.unit.search.recorded_graph import RecordedOperations, Refusing
 
@@ -188,3 +188,23 @@ def test_a_recorded_search_goes_on_after_a_stop_in_the_same_bits(monkeypatch, tm
     whole, parts = last("whole"), last("parts")
     for name in ("network", "alphas", "weight_optimizer", "alpha_optimizer"):
         assert_same_bits(whole[name], parts[name])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("recipe", ["paper", "official"])
+def test_on_a_gpu(recipe):
+    """Recorded by CUDA against operation by operation: rounding apart, the library's convolutions may be another."""
+    device, found = torch.device("cuda"), []
+    for recorded in (False, True):
+        built = build_searcher(SearchConfig(**TINY, recipe=recipe), 10, device)
+        built.network.train()
+        moved = ((images.to(device), labels.to(device)) for images, labels in batches())
+        phase = Bilevel(built.iteration, moved)
+        if recorded:
+            phase = replaying(built.iteration, CudaGraphs(device))(phase)
+        seen = steps(built, phase, [(images.to(device), labels.to(device)) for images, labels in batches(STEPS)])
+        built.iteration.check()
+        assert not recorded or len(phase._replays) == 1 and not phase._impossible
+        found.append([*(value for each in seen for value in each), built.alphas.logits.detach()])
+    for expected, actual in zip(*found, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-2, atol=1e-3)
