@@ -2,11 +2,12 @@
 
     python benchmarks/gpu_check.py
 
-Builds the compiled libraries in place, runs the operators' tests, the quick benchmark of the kernels, a short search,
-derivation and training on digits by command line, and the table of the kernels' registers and spills. Each step has a
-time limit. Without a GPU the same steps run on the CPU, and the summary says so. It needs no network and installs
-nothing: what a step needs and is not there is named, and the step left out. Writes benchmarks/results/gpu-check.json;
-the exit code is 1 where a step that ran has failed.
+Builds the compiled libraries in place, runs the tests of the operators and of recorded iterations, the quick benchmark
+of the kernels, the fused search network with CUDA graphs and without (gpu_search.py), a short search, derivation and
+training on digits by command line, and the table of the kernels' registers and spills. Each step has a time limit.
+Without a GPU the same steps run on the CPU, and the summary says so. It needs no network and installs nothing: what a
+step needs and is not there is named, and the step left out. Writes benchmarks/results/gpu-check.json; the exit code is 1
+where a step that ran has failed.
 """
 
 import importlib.util
@@ -108,7 +109,7 @@ def find_device() -> dict[str, Any]:
 
 def test_files() -> tuple[list[str], list[str]]:
     """(a line where some of the operators' tests cannot run, the options of pytest that run the others)."""
-    options = ["tests/ops"]
+    options = ["tests/ops", "tests/unit/search/test_replay.py", "tests/unit/supernet/test_fused_triton.py"]
     if importlib.util.find_spec("xdist"):
         options += ["-n", str(min(8, os.cpu_count() or 1))]  # one GPU serves them all
     if importlib.util.find_spec("hypothesis"):
@@ -135,6 +136,10 @@ def steps(device: dict[str, Any], tests: list[str], folder: Path) -> Iterable[St
     yield Step("operator tests", pytest, 270, ("pytest",), details=lambda lines: count_tests(report))
     bench = [*ddarts, "bench", "kernels", "--quick", "--json", "--device", kind, "--output", str(RESULT.parent)]
     yield Step("bench kernels", bench, 120, ("torch", "numpy", "matplotlib"), details=speeds)
+    timed = RESULT.with_name("gpu-search.json")
+    small = ["--small"] if kind == "cpu" else []
+    search = [python, str(ROOT / "benchmarks" / "gpu_search.py"), "--device", kind, *small, "--json", str(timed)]
+    yield Step("search iterations", search, 150, ("torch", "numpy", "matplotlib"), details=lambda lines: timings(timed))
     yield from commands(ddarts, kind, folder)
     loaders = [python, str(ROOT / "benchmarks" / "gpu_data.py"), "--device", kind]
     yield Step("data by DALI", loaders, 120, ("torch", "torchvision", "sklearn"), details=printed_object)
@@ -190,6 +195,11 @@ def speeds(lines: list[str]) -> dict[str, Any]:
     rated = [(row["contestant"], row["ratio"]["median"]) for row in found.get("results", []) if row["ratio"]]
     faster = {name: [ratio for other, ratio in rated if other == name] for name in sorted(dict(rated))}
     return {"file": found.get("path"), "times_faster": {k: round(statistics.median(v), 2) for k, v in faster.items()}}
+
+
+def timings(path: Path) -> dict[str, Any]:
+    """Milliseconds of a search iteration by contestant, and hours of a search extrapolated from them."""
+    return {**finished(path), "file": str(path), **json.loads(path.read_text())["summary"]}
 
 
 def count_tests(report: Path) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ARCHITECTURES = (80, 90, 100)
-TRITON_OPERATORS = ("mixed_sum", "pools", "stage", "threshold")  # each with ddarts_kernels.<op>.triton_impl:ahead_of_time
+# Each with ddarts_kernels.<op>.triton_impl:ahead_of_time.
+TRITON_OPERATORS = ("mixed_sum", "pools", "stage", "threshold")
 
 
 class Resources(NamedTuple):

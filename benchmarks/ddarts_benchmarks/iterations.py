@@ -1,5 +1,6 @@
 """The contestants of `bench search`: ways to do one iteration of the same search."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,8 +11,11 @@ from torch import Tensor
 
 from ddarts.runtime.ranks.engines import TorchEngine
 from ddarts.runtime.ranks.group import Group
+from ddarts.search.guard import Guard
 from ddarts.search.iteration import Iteration
+from ddarts.search.phases import Bilevel, Phase
 from ddarts.search.recipes import LossWeights, PaperRecipe
+from ddarts.search.replay import WARM_UP, CudaGraphs, replaying
 from ddarts.space.primitives import space
 from ddarts.space.topology import num_edges
 from ddarts.supernet.alphas import Alphas
@@ -22,7 +26,8 @@ CLASSES, STEPS = 10, 4
 PUBLISHED = ("published", "published_channels_last")
 EXACT = ("exact_reference", "ours")
 COMPILED = "exact_compiled_sums"  # on supernet/reference.py: node sums compiled, pools once per state
-_EXECUTIONS = {"ours": "fused", "exact_reference": "plain"}
+UNRECORDED = "ours_without_graphs"  # on a GPU, where ours is recorded as a CUDA graph
+_EXECUTIONS = {"ours": "fused", UNRECORDED: "fused", "exact_reference": "plain"}
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,20 @@ def running(name: str, case: Case, device: torch.device) -> Running:
         published = PublishedSearch(make_network(name, case, device, layout), list(start(case).to(device)))
         return Running(partial(published.iterate, valid, train), partial(published.weight_step, train))
     exact = exact_iteration(name, case, device)
-    steps = iter(range(1_000_000_000))  # the ablation draws differ from one iteration to the next
+    steps = itertools.count()  # the ablation draws differ from one iteration to the next
+    phase: Phase = Bilevel(exact, itertools.repeat(valid))
+    graphs = name == "ours" and device.type == "cuda"
+    if graphs:
+        phase = replaying(exact, CudaGraphs(device))(phase)
 
     def iterate() -> None:
-        step = next(steps)
-        exact.architecture_step(valid, step)
-        exact.weight_step(train, step)
+        phase.run(phase.batches(train), next(steps))
 
-    return Running(iterate, iterate)
+    def warm() -> None:
+        for _ in range(WARM_UP + 2 if graphs else 1):
+            iterate()
+
+    return Running(iterate, warm)
 
 
 def work(name: str, case: Case, device: torch.device) -> Callable[[], object]:
@@ -81,11 +92,12 @@ def exact_iteration(name: str, case: Case, device: torch.device, group: Group | 
     return Iteration(
         network,
         alphas,
-        torch.optim.Adam([alphas.logits], **ADAM),
+        torch.optim.Adam([alphas.logits], **ADAM, fused=True),
         TorchEngine(network, torch.optim.SGD(network.parameters(), **SGD, fused=True), grad_clip=CLIP, group=group),
         PaperRecipe(alphas.sets, LossWeights(ZERO_ONE, ABLATION)),
         seed=0,
         group=group,
+        guard=Guard(device) if device.type == "cuda" and group is None else None,
     )
 
 

@@ -5,7 +5,7 @@ An iteration is an architecture step with the marginal contributions of all cell
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from ddarts_benchmarks import memory, plots
 from ddarts_benchmarks.agreement import check_agreement
 from ddarts_benchmarks.correct import WrongKernelError, failures
-from ddarts_benchmarks.iterations import EXACT, PUBLISHED, Case, Running, running, work
+from ddarts_benchmarks.iterations import EXACT, PUBLISHED, UNRECORDED, Case, Running, running, work
 from ddarts_benchmarks.published import ATEN_EVENTS, aten_events
 from ddarts_benchmarks.registry import Outcome, Settings
 from ddarts_benchmarks.rows import Row, row
@@ -34,7 +34,8 @@ Peaks = Mapping[str, int]
 def measure(settings: Settings) -> Outcome:
     """All cases, or with settings.quick small ones. WrongKernelError where ours computes something else than the
     reference, or the published iteration does not do the published work."""
-    cases, device, left_out = (QUICK if settings.quick else CASES), settings.device, list[str]()
+    device, left_out = settings.device, list[str]()
+    cases = [on(device, case) for case in (QUICK if settings.quick else CASES)]
     for case in cases:
         check_agreement(case, device)
     logger.info("ours agrees with the reference")
@@ -63,6 +64,11 @@ def measure(settings: Settings) -> Outcome:
         "cases": summaries,
     }
     return Outcome(rows, left_out, summary, partial(plots.draw_factors, summaries))
+
+
+def on(device: torch.device, case: Case) -> Case:
+    """The case with the contestants that there are only on a GPU."""
+    return replace(case, contestants=(*case.contestants, UNRECORDED)) if device.type == "cuda" else case
 
 
 def _peaks(case: Case, device: torch.device) -> dict[str, int]:

@@ -67,7 +67,12 @@ class Peak:
 
 def measure(settings: Settings) -> Outcome:
     """All cells, or with settings.quick two small ones. WrongKernelError where the fused cell is wrong."""
-    device, cells = settings.device, QUICK if settings.quick else CELLS
+    return measured(QUICK if settings.quick else CELLS, settings)
+
+
+def measured(cells: Sequence[Cell], settings: Settings) -> Outcome:
+    """These cells."""
+    device = settings.device
     for channels, side, reduction in dict.fromkeys((c.channels, c.side, c.reduction) for c in cells):
         _check(Cell(2, channels, min(side, 16), reduction, torch.float64), device)
     peak = Peak(matmul_rate(device), copy_bandwidth(device))

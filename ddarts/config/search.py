@@ -52,6 +52,9 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         "implementation of the search network; auto takes the fused one where it is faster",
         choices=("auto", "reference", "fused"),
     )
+    cuda_graphs: str = option(
+        "auto", "on a GPU, launch a whole iteration as one CUDA graph where that is possible", choices=("auto", "off")
+    )
     arch_baseline: str | None = option(
         None, "architecture to start from (ResNet18, ResNet50, Xception, InceptionV4 or one in --baselines)"
     )

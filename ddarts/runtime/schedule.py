@@ -12,4 +12,12 @@ def cosine(epoch: int, epochs: int, start: float, end: float = 0.0) -> float:
 def set_learning_rate(optimizer: Any, rate: float) -> None:
     """Let the next steps of a torch optimizer use `rate`."""
     for group in optimizer.param_groups:
+        set_rate(group, rate)
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """The same for one of its groups. A rate that lies in a tensor is changed in place."""
+    if hasattr(group["lr"], "fill_"):
+        group["lr"].fill_(rate)
+    else:
         group["lr"] = rate

@@ -1,5 +1,6 @@
 """From a configuration to everything one search needs: data, network, α, optimizers, the iteration."""
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +17,7 @@ from ddarts.runtime.ranks.group import Group, single
 from ddarts.runtime.ranks.launch import make_engine
 from ddarts.runtime.ranks.saving import own_generators
 from ddarts.runtime.seeds import seed_all
+from ddarts.search.guard import Guard
 from ddarts.search.iteration import Iteration
 from ddarts.search.layout import Layout, layout_of
 from ddarts.search.recipes import RECIPES, LossWeights
@@ -26,6 +28,7 @@ from ddarts.supernet.execution import choose
 from ddarts.supernet.network import SearchNetwork
 from ddarts.supernet.weights import load_search_weights
 
+_log = logging.getLogger(__name__)
 ADAM_BETAS = (0.9, 0.999)
 # Offsets of the seed, so that the two halves and the evaluation draw different orders and crops.
 TRAIN, VALID = 0, 1
@@ -125,7 +128,11 @@ def build_searcher(
         network,
         alphas,
         torch.optim.Adam(
-            [alphas.logits], config.arch_learning_rate, betas=ADAM_BETAS, weight_decay=config.arch_weight_decay
+            [alphas.logits],
+            config.arch_learning_rate,
+            betas=ADAM_BETAS,
+            weight_decay=config.arch_weight_decay,
+            fused=True,
         ),
         make_engine(config, network, optimizer, group, cast, LossScale(enabled=precision == "fp16")),
         RECIPES[config.recipe](alphas.sets, LossWeights(config.aux_loss_weight, config.abl_loss_weight)),
@@ -136,9 +143,26 @@ def build_searcher(
         parts=config.accumulate,
         autocast=cast,
         group=group,
+        guard=_guard(config, device, precision, group),
     )
     own_generators(group)
     return Searcher(layout, network, alphas, iteration, device, cast)
+
+
+def _guard(config: SearchConfig, device: torch.device, precision: str, group: Group) -> Guard | None:
+    """On a GPU, unless the host has to know of every step: to find a loss scale, or to tell other ranks."""
+    if device.type == "cpu":
+        return None
+    reasons = {
+        "--engine deepspeed": config.engine != "torch",
+        "several ranks": group.size > 1,
+        "the loss scale of fp16": precision == "fp16",
+    }
+    reason = next((words for words, applies in reasons.items() if applies), None)
+    if reason is None:
+        return Guard(device)
+    _log.info("iterations run without CUDA graphs (%s)", reason)
+    return None
 
 
 def build(config: SearchConfig, group: Group) -> tuple[SearchData, Searcher]:

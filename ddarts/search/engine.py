@@ -14,6 +14,7 @@ from ddarts.ops import use_backend
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.means import RunningMeans
 from ddarts.runtime.metrics import EvalResult, evaluate
+from ddarts.runtime.optimizers import load_optimizer_state, optimizer_state
 from ddarts.runtime.ranks.launch import open_ranks
 from ddarts.runtime.ranks.saving import batch_at, load_own_state, network_state, own_state, position
 from ddarts.runtime.ranks.statistics import Statistics
@@ -23,9 +24,10 @@ from ddarts.search import reach, results
 from ddarts.search.build import SearchData, Searcher, build
 from ddarts.search.departure import FIRST_EPOCH, Departure
 from ddarts.search.discretise import ParseRule, mixing_of
-from ddarts.search.iteration import ArchitectureReport, WeightReport
 from ddarts.search.layout import layout_of
 from ddarts.search.phases import Phase, phases
+from ddarts.search.replay import launching
+from ddarts.search.reports import ArchitectureReport, WeightReport
 from ddarts.search.schedule import Schedule
 from ddarts.search.seeds import search_seeds
 from ddarts.supernet.network import frozen_statistics, steady_weights
@@ -78,7 +80,8 @@ class Engine:
         self._warn_of_reach()
         if self.run.restored is None:
             self._save()
-        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.taken)
+        launched = launching(self.config, self.iteration)
+        phase_of = phases(self.schedule, self.iteration, self.data.valid, self.taken, launched)
         trace = self.run.profiling(self.searcher.device)
         with self.run.progress(self.total, "search", self.step) as self.progress, trace as self.traced:
             self._end_epoch_if_due()  # a stop may have come between the last step of an epoch and its end
@@ -104,7 +107,7 @@ class Engine:
         self.run.clock.start()
         for batch in self.data.train.epoch(self.epoch, start=self.batch):
             with self.run.naming_checkpoint():
-                architecture, weights = phase.step(batch, self.step)
+                architecture, weights = phase.run(phase.batches(batch), self.step)
             self._count(phase, architecture, weights, len(batch[1]))
             self.batch += 1
             self.step += 1
@@ -148,13 +151,17 @@ class Engine:
             description=f"epoch {self.epoch + 1}/{self.schedule.epochs}", loss=loss, accuracy=accuracy
         )
         if self.step % self.config.report_freq == 0 or self.batch == self.per_epoch:
-            self.run.log.row("train", self.step, self.epoch, loss=loss(), accuracy=accuracy(), **self._rates())
+            self._check()
+            rates = {
+                "learning_rate": self.schedule.weight_rate(self.epoch),
+                "arch_learning_rate": self.schedule.alpha_rate(self.epoch),
+            }
+            self.run.log.row("train", self.step, self.epoch, loss=loss(), accuracy=accuracy(), **rates)
 
-    def _rates(self) -> dict[str, float]:
-        return {
-            "learning_rate": self.iteration.weights.optimizer.param_groups[0]["lr"],
-            "arch_learning_rate": self.iteration.alpha_optimizer.param_groups[0]["lr"],
-        }
+    def _check(self) -> None:
+        """Before anything is kept: whether all losses so far were finite."""
+        with self.run.naming_checkpoint():
+            self.iteration.check()
 
     def _end_epoch_if_due(self) -> None:
         if self.batch < self.per_epoch:
@@ -179,14 +186,10 @@ class Engine:
     def _measure(self, kind: str) -> dict[str, Any]:
         """Accuracy of the network and of its discretised form, with the epoch's means: a row of the log; and α."""
         mixing = mixing_of(self.searcher.alphas).cpu().numpy()
-        whole, discretised = self.accuracy(), self.discretised_accuracy()
+        whole, discretised, scale = self.accuracy(), self.discretised_accuracy(), self.iteration.weights.scale
         row = {
             **self.means.all(),
-            **(
-                {"skipped_updates": self.iteration.weights.scale.skipped}
-                if self.iteration.weights.scale.enabled
-                else {}
-            ),
+            **({"skipped_updates": scale.skipped} if scale.enabled else {}),
             "valid_acc": whole.top1,
             "valid_eval_loss": whole.loss,
             "discretised_acc": discretised.top1,
@@ -238,6 +241,7 @@ class Engine:
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs to end in the same bits. Data and ablation draws follow from the cursor."""
+        self._check()
         return {
             "options": kept_options(self.config),
             "step": self.step,
@@ -246,7 +250,7 @@ class Engine:
             "network": network_state(self.searcher.network, self.statistics),
             "alphas": self.searcher.alphas.state_dict(),
             "weight_optimizer": self.iteration.weights.state_dict(),
-            "alpha_optimizer": self.iteration.alpha_optimizer.state_dict(),
+            "alpha_optimizer": optimizer_state(self.iteration.alpha_optimizer),
             "scale": self.iteration.weights.scale.state_dict(),
             "recipe": self.iteration.recipe.state(),
             "contributions": self.iteration.measured,
@@ -271,7 +275,7 @@ class Engine:
             )
         self.departure.distances = list(state.get("distances", ()))
         self.iteration.weights.load_state_dict(state["weight_optimizer"])
-        self.iteration.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        load_optimizer_state(self.iteration.alpha_optimizer, state["alpha_optimizer"])
         self.iteration.weights.scale.load_state_dict(state["scale"])
         self.iteration.recipe.load(state["recipe"], self.searcher.device)
         measured = state.get("contributions")

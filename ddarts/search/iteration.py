@@ -7,9 +7,8 @@ Shapes: N batch, S distinct cells, L positions, E edges, K operations.
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -20,30 +19,14 @@ from ddarts.runtime.parts import Batch, split, totals, weighted
 from ddarts.runtime.ranks.engines import WeightEngine
 from ddarts.runtime.ranks.group import Group, single
 from ddarts.search.ablation import ablated_losses, draws
-from ddarts.search.losses import Contributions, contributions, zero_one_loss
+from ddarts.search.guard import ALPHA, WEIGHTS, Guard
+from ddarts.search.inputs import HostInputs
+from ddarts.search.losses import contributions, zero_one_loss
 from ddarts.search.recipes import Recipe
+from ddarts.search.reports import ArchitectureReport, WeightReport
 from ddarts.supernet.alphas import Alphas
 from ddarts.supernet.diagnose import first_not_finite
 from ddarts.supernet.network import SearchNetwork, States, frozen_statistics, steady_weights
-
-
-@dataclass(frozen=True)
-class ArchitectureReport:
-    """What an architecture step saw: `ce` scalar, `zero_one` per distinct cell [S], `found` None without ablations."""
-
-    ce: Tensor
-    zero_one: Tensor
-    found: Contributions | None
-
-
-@dataclass(frozen=True)
-class WeightReport:
-    """What a weight step saw: `ce` scalar, `correct` the number of images classified right, `gradient_norm` before
-    clipping."""
-
-    ce: Tensor
-    correct: Tensor
-    gradient_norm: Tensor
 
 
 class Iteration:
@@ -53,6 +36,8 @@ class Iteration:
     their learning rates. `ablation` False leaves out L_AB and the ablation passes; they are made in every step
     that `ablation_every` divides, and their losses used until the next. `parts`: batches are worked off in
     so many parts whose gradients are added. On several ranks every rank has batches of its own and the same α.
+    With a `guard` the host does not wait for a step: `check` tells of a loss that was not finite. Without one every
+    step asks before its update.
     """
 
     def __init__(
@@ -70,6 +55,7 @@ class Iteration:
         parts: int = 1,
         autocast: Callable[[], AbstractContextManager] = nullcontext,
         group: Group | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.network = network
         self.alphas = alphas
@@ -86,7 +72,31 @@ class Iteration:
         self.parameters = list(network.parameters())
         self._before: dict | None = None  # α as before the architecture step, while the weight step may take it back
         self._overflowed = False
+        self.guard = guard
+        if guard is not None:
+            guard.watch(alpha_optimizer, weights.optimizer)
+        self._inputs: HostInputs | None = None  # None: what a step takes from the host is made in the step
         self._seen: Tensor  # images of the step that is taken
+
+    @contextmanager
+    def reading(self, inputs: HostInputs) -> Iterator[None]:
+        """Steps meanwhile take from the host what `inputs` hold."""
+        self._inputs = inputs
+        try:
+            yield
+        finally:
+            self._inputs = None
+
+    def check(self) -> None:
+        """Raise DivergedError if an update was left out since a loss or a gradient was not finite. The host waits."""
+        problem = None if self.guard is None else self.guard.problem()
+        if problem is not None:
+            raise self._diverged(*problem)
+
+    def forget(self) -> None:
+        """After a step that broke off: its gradients."""
+        self.weights.skip()
+        self.recipe.left_for_weights()
 
     def architecture_step(self, batch: Batch, step: int) -> ArchitectureReport:
         """Step every α once on a validation batch; `step` numbers the ablation draws."""
@@ -128,7 +138,7 @@ class Iteration:
         for share, part in parts:
             mixing = self.alphas.mixing()
             weights = self.alphas.per_position(mixing)
-            states: list[States] | None = [] if self._ablates(step) else None
+            states: list[States] | None = [] if self.ablates(step) else None
             ce, logits = self._loss(part, weights, record=states)
             with frozen_statistics(self.network), steady_weights(self.network):
                 losses = self._losses(part, mixing, weights, step, states, ce)
@@ -153,7 +163,7 @@ class Iteration:
                     losses = self._losses(batch, mixing, weights, step, states=None)
                 ce = self._plain_loss(batch, weights)
             else:
-                states: list[States] | None = [] if self._ablates(step) else None
+                states: list[States] | None = [] if self.ablates(step) else None
                 with steady_weights(self.network):
                     ce = self._plain_loss(batch, weights, states)
                     losses = self._losses(batch, mixing, weights, step, states, ce)
@@ -178,7 +188,7 @@ class Iteration:
     def _losses(self, batch, mixing, weights, step, states, ce=None) -> Tensor:
         """The losses of the whole network and with each cell ablated [1 + S]; from `states` when the passes may start
         at the ablated cell. [0] without ablations."""
-        if not self._ablates(step):
+        if not self.ablates(step):
             return mixing.new_zeros(0)
         images, labels = batch
 
@@ -192,12 +202,12 @@ class Iteration:
         if ce is None:
             with torch.no_grad():
                 (ce,) = losses_of([0], weights[None])
-        replacement = draws(self.seed, step, mixing)
+        replacement = draws(self.seed, step, mixing) if self._inputs is None else self._inputs.draws
         ablated = [self.recipe.ablated(self.alphas.positions(cell)) for cell in range(self.alphas.sets)]
         found = ablated_losses(losses_of, weights.detach(), replacement, ablated)
         return torch.cat([ce.detach()[None], found])
 
-    def _ablates(self, step: int) -> bool:
+    def ablates(self, step: int) -> bool:
         """Whether marginal contributions are measured in this step, or the last ones are used."""
         return self.ablation and (self.measured is None or step % self.ablation_every == 0)
 
@@ -208,13 +218,13 @@ class Iteration:
 
     def _step_alphas(self, ce: Tensor, losses: Tensor, ce_gradient: Tensor, step: int) -> ArchitectureReport:
         """Step α; L_01 is reported as it was before the step."""
-        if self._ablates(step):
-            self.measured = losses
+        if self.ablates(step):
+            self.measured = losses if self.measured is None else self.measured.copy_(losses)
         found = None if self.measured is None else contributions(self.measured[0], self.measured[1:])
         zero_one = zero_one_loss(self.alphas.mixing().detach(), self.zero_one)
         gradient = self.recipe.alpha_gradient(ce_gradient, self._zero_one_gradient(), found)
         norm = torch.nn.utils.get_total_norm([gradient])
-        self._overflowed = not self._sound(ce, norm, f"the loss of step {step}{{}} or its gradient for α")
+        self._overflowed = not self._sound(ce, norm, step, ALPHA)
         if not self._overflowed:
             self.alphas.logits.grad = gradient.detach()
             self.alpha_optimizer.step()
@@ -223,7 +233,7 @@ class Iteration:
 
     def _step_weights(self, ce: Tensor, norm: Tensor, step: int) -> None:
         """Step the weights; under a loss scale, or take α back too."""
-        sound = self._sound(ce, norm, f"the training loss of step {step}{{}} or its gradient")
+        sound = self._sound(ce, norm, step, WEIGHTS)
         overflowed = self._overflowed or not sound
         if overflowed:
             self._restore_alphas()
@@ -233,13 +243,24 @@ class Iteration:
         self._overflowed, self._before = False, None
         self.weights.scale.update(overflowed)
 
-    def _sound(self, loss: Tensor, norm: Tensor, what: str) -> bool:
-        """Whether loss and gradient are finite; DivergedError if not, unless a loss scale takes care of it."""
+    def _sound(self, loss: Tensor, norm: Tensor, step: int, update: int) -> bool:
+        """Whether to update, since loss and gradient are finite; DivergedError if not, unless a loss scale takes care
+        of it. A guard leaves updates out by itself."""
+        if self.guard is not None:
+            self.guard.note(loss, norm, step if self._inputs is None else self._inputs.number, update)
+            return True
         sound = bool(torch.isfinite(loss) & torch.isfinite(norm))
         if not sound and not self.weights.scale.enabled:
-            where, first = what.format(self.group.at_fault()), self._first_not_finite()
-            raise DivergedError(f"{where} is not finite (loss {loss.item():g}{first}); nothing was updated from it")
+            raise self._diverged(step, update, loss.item())
         return sound
+
+    def _diverged(self, step: int, update: int, loss: float) -> DivergedError:
+        where = f"the training loss of step {step}" if update == WEIGHTS else f"the loss of step {step}"
+        gradient = "its gradient" if update == WEIGHTS else "its gradient for α"
+        return DivergedError(
+            f"{where}{self.group.at_fault()} or {gradient} is not finite (loss {loss:g}{self._first_not_finite()}); "
+            "nothing was updated from it"
+        )
 
     def _first_not_finite(self) -> str:
         """Where in this rank's part of the step the network put out the first number that is not finite, if it did."""

@@ -6,7 +6,8 @@ from typing import Protocol
 from ddarts.data.loader import Loader
 from ddarts.runtime.parts import Batch
 from ddarts.runtime.profiling import span
-from ddarts.search.iteration import ArchitectureReport, Iteration, WeightReport
+from ddarts.search.iteration import Iteration
+from ddarts.search.reports import ArchitectureReport, WeightReport
 from ddarts.search.schedule import Schedule
 
 Reports = tuple[ArchitectureReport | None, WeightReport]
@@ -18,8 +19,12 @@ class Phase(Protocol):
     name: str
     validates: bool  # whether the α step sees a batch of the validation half
 
-    def step(self, batch: Batch, number: int) -> Reports:
-        """One iteration on a batch of the training half; `number` counts all steps of the run."""
+    def batches(self, batch: Batch) -> list[Batch]:
+        """What a step takes: a batch of the training half, and what else there is."""
+        ...
+
+    def run(self, batches: list[Batch], number: int) -> Reports:
+        """One iteration; `number` counts all steps of the run."""
         ...
 
 
@@ -31,8 +36,11 @@ class Pretraining:
     def __init__(self, iteration: Iteration) -> None:
         self.iteration = iteration
 
-    def step(self, batch: Batch, number: int) -> Reports:
-        return None, self.iteration.pretraining_step(batch, number)
+    def batches(self, batch: Batch) -> list[Batch]:
+        return [batch]
+
+    def run(self, batches: list[Batch], number: int) -> Reports:
+        return None, self.iteration.pretraining_step(batches[0], number)
 
 
 class Bilevel:
@@ -43,11 +51,15 @@ class Bilevel:
     def __init__(self, iteration: Iteration, valid: Iterator[Batch]) -> None:
         self.iteration, self.valid = iteration, valid
 
-    def step(self, batch: Batch, number: int) -> Reports:
+    def batches(self, batch: Batch) -> list[Batch]:
+        return [batch, next(self.valid)]
+
+    def run(self, batches: list[Batch], number: int) -> Reports:
+        training, validation = batches
         with span("architecture step"):
-            architecture = self.iteration.architecture_step(next(self.valid), number)
+            architecture = self.iteration.architecture_step(validation, number)
         with span("weight step"):
-            return architecture, self.iteration.weight_step(batch, number)
+            return architecture, self.iteration.weight_step(training, number)
 
 
 class SingleLevel:
@@ -58,14 +70,20 @@ class SingleLevel:
     def __init__(self, iteration: Iteration) -> None:
         self.iteration = iteration
 
-    def step(self, batch: Batch, number: int) -> Reports:
-        return self.iteration.joint_step(batch, number)
+    def batches(self, batch: Batch) -> list[Batch]:
+        return [batch]
+
+    def run(self, batches: list[Batch], number: int) -> Reports:
+        return self.iteration.joint_step(batches[0], number)
 
 
-def phases(schedule: Schedule, iteration: Iteration, valid: Loader, taken: int) -> Callable[[int], Phase]:
-    """A function from epochs to phases, for a run whose α have seen `taken` batches of the validation half."""
-    pretraining = Pretraining(iteration)
-    search: Phase = (
+def phases(
+    schedule: Schedule, iteration: Iteration, valid: Loader, taken: int, launched: Callable[[Phase], Phase]
+) -> Callable[[int], Phase]:
+    """A function from epochs to phases, for a run whose α have seen `taken` batches of the validation half. launched:
+    how steps are launched (see replay)."""
+    pretraining = launched(Pretraining(iteration))
+    search = launched(
         SingleLevel(iteration) if schedule.config.single_level else Bilevel(iteration, endless(valid, taken))
     )
     return lambda epoch: pretraining if schedule.pretrains(epoch) else search

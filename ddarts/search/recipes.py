@@ -89,12 +89,12 @@ class OfficialRecipe:
         gradient = (order + 1) * ce + self.weights.zero_one * zero_one
         if self.left is not None:
             gradient = gradient + self.left
-        self.left = (self.sets - 1 - order) * ce
+        self._leave((self.sets - 1 - order) * ce)
         return gradient
 
     def keep_training_gradient(self, gradient: Tensor) -> None:
         """The weight step adds ∂(L_CE + w_01·L_01)/∂α [S, E, K] of the training batch to the buffers."""
-        self.left = gradient if self.left is None else self.left + gradient
+        self._leave(gradient if self.left is None else self.left + gradient)
 
     def keep_validation_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Gradients of the weights that the architecture step leaves, once per distinct cell."""
@@ -104,6 +104,10 @@ class OfficialRecipe:
         """What the architecture step left in the weights' buffers; taken once."""
         left, self._validation = self._validation, ()
         return left
+
+    def _leave(self, left: Tensor) -> None:
+        """In place, where a recorded iteration finds it."""
+        self.left = left if self.left is None else self.left.copy_(left)
 
     def state(self) -> dict:
         """What must survive a resume (between iterations nothing of the weights' buffers is pending)."""

@@ -121,29 +121,27 @@ def test_a_run_is_never_written_over(tmp_path):
 
 @pytest.mark.parametrize("which", ["training", "validation"])
 def test_a_diverged_loss_stops_before_the_update(tmp_path, monkeypatch, which):
-    iterate = phases_module.Bilevel.step
+    iterate = phases_module.Bilevel.run
     poisoned = []
 
-    def poison(self, batch, number):
+    def poison(self, batches, number):
         if number < 2:
-            return iterate(self, batch, number)
+            return iterate(self, batches, number)
         parameters = [*self.iteration.parameters, self.iteration.alphas.logits]
         before = [p.detach().clone() for p in parameters]
         moments = copy.deepcopy(self.iteration.weights.state_dict())
-        images, labels = batch
-        if which == "training":
-            batch = images * float("nan"), labels
-        else:
-            self.valid = iter([(images * float("nan"), labels)])
+        bad = 0 if which == "training" else 1
+        images, labels = batches[bad]
+        batches[bad] = images * float("nan"), labels
         try:
-            iterate(self, batch, number)
+            iterate(self, batches, number)
         finally:
             kept = len(parameters) - (1 if which == "training" else 0)  # α had their step before the weights'
             assert all(torch.equal(a, b) for a, b in zip(before[:kept], parameters[:kept], strict=True))
             assert_same_bits(moments, self.iteration.weights.state_dict())
             poisoned.append(number)
 
-    monkeypatch.setattr(phases_module.Bilevel, "step", poison)
+    monkeypatch.setattr(phases_module.Bilevel, "run", poison)
     with pytest.raises(DivergedError, match="step 2 or its gradient.* is not finite .*last good checkpoint: step 0 of"):
         run(tmp_path)
     assert poisoned == [2]

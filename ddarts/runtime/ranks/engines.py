@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.runtime.loss_scale import LossScale
+from ddarts.runtime.optimizers import load_optimizer_state, optimizer_state
 from ddarts.runtime.ranks.group import Group, single
 
 
@@ -124,8 +125,8 @@ class TorchEngine:
 
     def state_dict(self) -> dict[str, Any]:
         """See WeightEngine."""
-        return self.optimizer.state_dict()
+        return optimizer_state(self.optimizer)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See WeightEngine."""
-        self.optimizer.load_state_dict(dict(state))
+        load_optimizer_state(self.optimizer, state)

@@ -107,10 +107,10 @@ def _sizes(size: Sequence[int], out: Sequence[int], stride: int) -> dict[str, in
 
 
 def _blocks(x: Tensor) -> dict[str, Any]:
-    """Pixels and channels of a tile, and whether offsets within x, the largest tensor, need 64 bits."""
+    """Pixels and channels of a tile, whether offsets within x, the largest tensor, need 64 bits, and all registers."""
     channels = min(triton.next_power_of_2(x.shape[3]), _CHANNELS)
     pixels = _TILE // channels
-    return {"BP": pixels, "BC": channels, "WIDE_INDEX": x.numel() + pixels * x.shape[3] >= WIDE_FROM}
+    return {"BP": pixels, "BC": channels, "WIDE_INDEX": x.numel() + pixels * x.shape[3] >= WIDE_FROM, "registers": 255}
 
 
 def ahead_of_time() -> Iterator[tuple[str, Launch]]:

@@ -58,10 +58,10 @@ def middle_gradients(
     plane = pixels.to(tl.int64) * channels
     y = pointer(tl.load(table + KINDS * EDGES + s), STORED, ALIGNED) + e * plane
     mixes = pointer(tl.load(table + KINDS * (EDGES + 1) + s), STORED, ALIGNED) + e * channels * channels
-    c = tl.program_id(2) * BC + tl.arange(0, BC)
-    total = tl.zeros([BP, BC], WIDE)
-    for first in range(0, channels, BO):
-        o = first + tl.arange(0, BO)
+    c = tl.program_id(2) * BO + tl.arange(0, BO)
+    total = tl.zeros([BP, BO], WIDE)
+    for first in range(0, channels, BC):
+        o = first + tl.arange(0, BC)
         dy = slope(grad, y, coefficients + line * 3 * channels, p, known, o, channels, WIDE)
         mask = (o < channels)[:, None] & (c < channels)[None, :]
         mix = widen(tl.load(mixes + c[None, :] * channels + o[:, None], mask, other=0.0), WIDE)

@@ -100,7 +100,7 @@ def _middle(this: Problem, table: Tensor, even: bool, coefficients: Tensor) -> T
     middle = this.x.new_empty((this.kinds, this.edges, *this.out, this.channels), dtype=this.wide)
     launch(
         middle_gradients,
-        (this.tiles, this.kinds * this.edges, this.per("BC")),
+        (this.tiles, this.kinds * this.edges, this.per("BO")),
         middle=middle,
         table=table,
         coefficients=coefficients,

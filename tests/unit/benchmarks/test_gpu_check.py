@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_check
+import gpu_search
 import pytest
 from gpu_check import Done, Step
 
@@ -44,6 +45,17 @@ def test_what_is_missing_is_left_out() -> None:
     assert attempt("1/0", after=("search",)).details == {"reason": "search did not succeed"}
     done = gpu_check.attempt(Step("late", [*PYTHON, "1/0"], 30), [], time.monotonic() - gpu_check.TIME)
     assert done.state == "left out" and "seconds are used up" in done.details["reason"]
+
+
+def test_a_search_s_time_is_called_extrapolated(tmp_path: Path) -> None:
+    gpu_search.main(["--device", "cpu", "--small", "--rounds", "1", "--json", str(tmp_path / "found.json")])
+    seconds = json.loads((tmp_path / "found.json").read_text())["iterations"][0]["seconds"]["ours"]["median"]
+    found = gpu_check.timings(tmp_path / "found.json")
+    hours = found["ddarts, batch 4, extrapolated hours"]
+    assert hours.keys() == {"exact_reference", "ours"}
+    assert hours["ours"] == pytest.approx(50 * 6250 * seconds / 3600, abs=0.01)
+    with pytest.raises(ValueError, match="gone.json is missing"):
+        gpu_check.timings(tmp_path / "gone.json")
 
 
 def test_tests_that_need_hypothesis_are_named_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class Batches:
 
 @pytest.mark.parametrize(("taken", "first"), [(0, (0, 0)), (1, (0, 1)), (4, (1, 1))])
 def test_the_search_goes_on_with_the_validation_batch_after_those_that_alphas_have_seen(taken, first):
-    phase_of = phases(schedule(), None, Batches(), taken)
+    phase_of = phases(schedule(), None, Batches(), taken, lambda phase: phase)
     assert [type(phase_of(epoch)) for epoch in (0, 2, 3, 8)] == [Pretraining, Pretraining, Bilevel, Bilevel]
     assert [phase_of(epoch).validates for epoch in (2, 3)] == [False, True]
     assert next(phase_of(3).valid) == first
@@ -71,7 +71,7 @@ def test_pretraining_moves_the_weights_and_neither_alpha_nor_its_optimizer():
     iteration, before = searcher.iteration, searcher.alphas.logits.detach().clone()
     weight = searcher.network.classifier.weight.detach().clone()
     batch = torch.randn(8, 3, 8, 8), torch.arange(8)
-    architecture, report = Pretraining(iteration).step(batch, 0)
+    architecture, report = Pretraining(iteration).run([batch], 0)
     assert architecture is None and report.ce > 0
     assert torch.equal(before, searcher.alphas.logits) and not iteration.alpha_optimizer.state
     assert not torch.equal(weight, searcher.network.classifier.weight)

@@ -13,6 +13,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 STEPS, CHANNELS, IMAGES = 2, 4, 2
 
 
+@pytest.mark.slow
 def test_a_cell_its_gradients_and_ablated_ones():
     """A reduction: its first two states are left with stride 2, the third with stride 1."""
     cell = FusedCell(DDARTS, STEPS, 2, (4, 6), CHANNELS, reduction=True, after_reduction=False).to(DEVICE).double()
