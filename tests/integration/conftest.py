@@ -1,12 +1,14 @@
-"""What the tests of the command line share."""
+"""What the tests of the command line, and those of trainings, share."""
 
 import dataclasses
 import sys
 import types
 
 import pytest
+from tiny_training import GENOTYPE, tiny_config
 
 from ddarts.commands.registry import COMMANDS
+from ddarts.genotype.files import write
 
 
 @pytest.fixture
@@ -27,3 +29,15 @@ def stand_in(monkeypatch):
         return calls
 
     return put
+
+
+@pytest.fixture
+def arch(tmp_path):
+    """The file of a network of three cells."""
+    return str(write(GENOTYPE, tmp_path / "tiny.json"))
+
+
+@pytest.fixture
+def config(arch, tmp_path):
+    """See tiny_config."""
+    return tiny_config(arch, tmp_path / "logs")

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_training import STEPS, run_dir_of
 
 import ddarts
-from ddarts.config import EvaluateConfig, TrainConfig
-from ddarts.config.options import specs
-from ddarts.genotype.files import read, write
-from ddarts.genotype.schema import Gene, Genotype
+from ddarts.config import EvaluateConfig
+from ddarts.genotype.files import read
 from ddarts.network.weights import read_network
 from ddarts.runtime import state_tree
 from ddarts.runtime.checkpoint import CheckpointStore
@@ -23,54 +22,14 @@ from ddarts.runtime.graphs import GraphedForward
 from ddarts.runtime.rundir import DONE
 from ddarts.runtime.signals import Requeue
 from ddarts.runtime.weights import load_weights
-from ddarts.train.build import build, settle
+from ddarts.train.build import settle
 from ddarts.train.step import DivergedError, Stepper
-
-CELL = (Gene("sep_conv_3x3", 2, 0), Gene("skip_connect", 2, 1), Gene("max_pool_3x3", 3, 2), Gene("skip_connect", 3, 0))
-OTHER = (Gene("dil_conv_3x3", 2, 0), Gene("skip_connect", 2, 1))
-STEPS = 3  # steps of an epoch: 1,437 digits in batches of 500
-
-
-@pytest.fixture
-def arch(tmp_path):
-    """The file of a network of three cells."""
-    made = Genotype("tiny", "ddarts", 2, (2, 3), (1,), (CELL, CELL, OTHER))
-    return str(write(made, tmp_path / "tiny.json"))
-
-
-@pytest.fixture
-def config(arch, tmp_path):
-    """Two epochs of three steps on 8x8 digits, with everything on that has a state."""
-    return TrainConfig(
-        arch=arch,
-        dataset="digits",
-        image_size=8,
-        init_channels=4,
-        batch_size=500,
-        epochs=2,
-        learning_rate=0.1,
-        drop_path_prob=0.4,
-        auxiliary=True,
-        cutout=True,
-        cutout_length=2,
-        ema=0.9,
-        label_smooth=0.1,
-        report_freq=1,
-        device="cpu",
-        out=str(tmp_path / "logs"),
-        save="a",
-    )
 
 
 def rows(run_dir, kind):
     """The rows of one kind of a run's log."""
     lines = (run_dir / "metrics.jsonl").read_text().splitlines()
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
-
-
-def run_dir_of(config):
-    """Where the run of `config` lies."""
-    return Path(config.out) / "eval" / config.save
 
 
 def fingerprint(run_dir):
@@ -220,109 +179,6 @@ def test_weights_of_another_network_are_refused(config, monkeypatch):
         ddarts.train(replace(config, resume=first["run_dir"]))
 
 
-# What each option is changed to, and what must come of it: other weights than the plain run's.
-CHANGES = {
-    "seed": 1,
-    "auxiliary": False,
-    "auxiliary_weight": 0.0,
-    "label_smooth": 0.0,
-    "cutout": False,
-    "cutout_length": 4,
-    "auto_aug": True,
-    "drop_path_prob": 0.0,
-    "grad_clip": 0.1,
-    "weight_decay": 0.1,
-    "momentum": 0.0,
-    "learning_rate": 0.05,
-    "epochs": 3,
-    "batch_size": 400,
-    "max_steps": STEPS,
-    "image_size": 9,
-    "init_channels": 6,
-    "amp": True,
-    "precision": "bf16",
-}
-# Options that change the network itself: another architecture that they apply to, and what they are changed to.
-STRUCTURE = {
-    "arch": ({}, {"arch": "DD-cifar10"}),
-    "layers": ({"arch": "DD-cifar10"}, {"layers": 14}),
-    "derivation": ({"arch": "DD-cifar10", "layers": 14}, {"derivation": "code"}),
-    "baseline_wiring": ({"arch": "baseline_Xception"}, {"baseline_wiring": "published"}),
-}
-# Options that leave the weights of a run on digits as they are, and why.
-EXEMPT = {
-    "dataset": "other images; each set has its own tests",
-    "data": "digits lie in no folder",
-    "download": "digits are never fetched",
-    "val_resize": "of photographs in files: tests/integration/test_photographs.py",
-    "class_list": "of class folders: tests/data/test_data_check.py",
-    "skip_bad_files": "of class folders: tests/data/test_data_check.py",
-    "imagenet_stem": "networks for digits have the CIFAR stem, and the log says so",
-    "parse_method": "published, without effect, and the log says so",
-    "device": "where, not what",
-    "backend": "every implementation computes the same",
-    "loader": "both prepare the same batches: see the test below",
-    "workers": "however many processes, the same batches",
-    "channels_last": "the same numbers in another order in memory: see the test below",
-    "compile": "the same numbers, faster",
-    "cuda_graphs": "the same numbers, faster: tests/unit/runtime/test_graphs.py and the test below",
-    "ema": "a network beside this one, with a file of its own",
-    "out": "where the run lies",
-    "save": "where the run lies",
-    "resume": "the same bits: see the tests above",
-    "checkpoint_every": "the same bits: see the tests above",
-    "report_freq": "lines of the log",
-    "profile": "the same bits, and a trace: see the test below",
-    "engine": "who steps, not what: tests/distributed",
-    "ds_config": "settings of DeepSpeed: tests/distributed and tests/unit/config",
-    "rank_timeout": "of several ranks: tests/distributed",
-    "check_ranks_every": "of several ranks: tests/distributed",
-    "accumulate": "the same gradients in parts: tests/unit/train",
-}
-
-
-def test_every_option_is_changed_by_a_test_or_exempt_for_a_reason():
-    groups = (CHANGES, STRUCTURE, EXEMPT)
-    assert sorted(name for group in groups for name in group) == sorted(specs(TrainConfig))
-
-
-def test_options_change_what_is_computed(config):
-    """Each of these ends in other weights than the plain run: none is silently ignored."""
-    plain = replace(config, max_steps=STEPS + 1, ema=None)
-    found = {}
-    for number, (name, change) in enumerate({"plain": {}, **{k: {k: v} for k, v in CHANGES.items()}}.items()):
-        assert all(getattr(plain, option) != value for option, value in change.items())
-        changed = replace(plain, save=f"run{number}", **change)
-        ddarts.train(changed)
-        found[name] = read_network(run_dir_of(changed) / "last.safetensors")[0]["classifier.weight"]
-    for name, weights in found.items():
-        assert weights.isfinite().all()
-        assert name == "plain" or not torch.equal(weights, found["plain"]), name
-
-
-@pytest.mark.parametrize("name", STRUCTURE)
-def test_options_change_the_network(config, name):
-    applies_to, change = STRUCTURE[name]
-    base = replace(config, init_channels=2, auxiliary=False, ema=None, **applies_to)
-
-    def network(options):
-        model = build(options)[1].model
-        return model.genotype.reductions, [cell.plan for cell in model.cells]
-
-    assert network(base) == network(base) != network(replace(base, **change))
-
-
-def test_channels_last_and_the_other_loader_compute_the_same(config):
-    plain = replace(config, max_steps=2, ema=None, auxiliary=False, drop_path_prob=0.0)
-    found = []
-    for number, change in enumerate([{}, {"channels_last": False}, {"loader": "torchvision"}]):
-        changed = replace(plain, save=f"run{number}", **change)
-        ddarts.train(changed)
-        found.append(read_network(run_dir_of(changed) / "last.safetensors")[0]["classifier.weight"])
-    torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(found[2], found[0], rtol=1e-3, atol=1e-5)
-
-
 def test_cuda_graphs_capture_training_passes_with_the_same_result(config, monkeypatch):
     """With graphs that need no GPU: the network itself, on a buffer. Drop-path is captured when it sets in."""
     seen = []
@@ -382,60 +238,3 @@ def test_a_small_network_learns_the_digits(config):
     assert result["best_top1"] >= 90
     losses = [row["loss"] for row in rows(run_dir_of(learn), "train")]
     assert losses[-1] < 0.6 * losses[0]
-
-
-# --- measuring weights that do not belong -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def trained(config):
-    """best.safetensors of a short run."""
-    ddarts.train(replace(config, max_steps=1, ema=None))
-    return str(run_dir_of(config) / "best.safetensors")
-
-
-def test_weights_of_another_architecture_are_refused_naming_both(trained, arch):
-    measure = EvaluateConfig(model_path=trained, dataset="digits", image_size=8)
-    assert ddarts.evaluate(replace(measure, arch=arch, init_channels=4))["images"] == 360
-    cases = [
-        ({"arch": "DD-cifar10"}, "--arch DD-cifar10: .*belong to another architecture, 'tiny' with 3 cells"),
-        ({"layers": 5}, "--layers 5: .*have 3 cells"),
-        ({"init_channels": 6}, "--init_channels 6: .* have 4"),
-        ({"baseline_wiring": "published"}, "--baseline_wiring published: .* have increasing"),
-    ]
-    for change, message in cases:
-        with pytest.raises(DdartsError, match=message) as caught:
-            ddarts.evaluate(replace(measure, **change))
-        assert "\n" not in str(caught.value)
-
-
-def test_weights_for_other_classes_are_refused(trained, tmp_path):
-    from PIL import Image
-
-    for split in ("train", "test"):
-        for name in ("cat", "dog"):
-            (tmp_path / "pets" / split / name).mkdir(parents=True)
-            Image.new("RGB", (8, 8)).save(tmp_path / "pets" / split / name / "a.png")
-    measure = EvaluateConfig(model_path=trained, dataset="folder", data=str(tmp_path / "pets"), image_size=8)
-    with pytest.raises(DdartsError, match=r"tell 10 classes apart \(digits\), but folder has 2"):
-        ddarts.evaluate(measure)
-
-
-def test_published_weights_are_measured(arch, tmp_path):
-    from ddarts.network.registry import create_model
-
-    model = create_model(arch, init_channels=4, wiring="published").eval()
-    state = {}
-    for name, value in model.state_dict().items():  # three kinds of names differ in this network
-        name = name.replace("stem.conv.", "stem.0.").replace("stem.bn.", "stem.1.")
-        for gene in {*CELL, *OTHER}:
-            theirs = f"_ops.{gene.to}.{gene.source}.0."
-            name = name.replace(f"edges.{gene.source}_to_{gene.to}_{gene.op}.", theirs)
-        state[name] = value
-    path = tmp_path / "model_best.pth.tar"
-    torch.save({"epoch": 1, "state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
-    measure = EvaluateConfig(model_path=str(path), dataset="digits", image_size=8, init_channels=4)
-    with pytest.raises(UsageError, match="name it with --arch"):
-        ddarts.evaluate(measure)
-    found = ddarts.evaluate(replace(measure, arch=arch))
-    assert found["images"] == 360 and found["params"] == sum(p.numel() for p in model.parameters())
