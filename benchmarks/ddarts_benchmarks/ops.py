@@ -56,7 +56,8 @@ def measure(settings: Settings) -> Outcome:
             name = f"{operation}, seed {seed}"
             top1 = accuracy(operation, own, data[seed], settings.device, partial(progress.advance, description=name))
             trainings.append({"operation": operation, "seed": seed, "top1": top1})
-            write(settings.path, {"schema": SCHEMA, "subject": SUBJECT, "settings": kept, "trainings": trainings})
+            sofar = {"schema": SCHEMA, "subject": SUBJECT, "settings": kept, "trainings": trainings}
+            write(settings.path, {**sofar, **(_summary(_rows(trainings)) if _seeds(trainings) else {})})
             progress.advance(description=name, accuracy=top1)
     rows = _rows(trainings)
     summary = {"settings": kept, "trainings": trainings, **_summary(rows)}
@@ -114,9 +115,7 @@ def _is_sound(training: Training) -> bool:
 def _rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
     """Each operation's accuracies with the seeds that all have, mean and standard deviation (n − 1)."""
     found = {(training["seed"], training["operation"]): training["top1"] for training in trainings}
-    everywhere = [
-        seed for seed in sorted({seed for seed, _ in found}) if all((seed, op) in found for op in DARTOPTI.operations)
-    ]
+    everywhere = _seeds(trainings)
     rows = []
     for operation in DARTOPTI.operations:
         values = [found[seed, operation] for seed in everywhere]
@@ -131,6 +130,12 @@ def _rows(trainings: Sequence[Training]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _seeds(trainings: Sequence[Training]) -> list[int]:
+    """The seeds that all operations have, ascending."""
+    found = {(training["seed"], training["operation"]) for training in trainings}
+    return [seed for seed in sorted({s for s, _ in found}) if all((seed, op) in found for op in DARTOPTI.operations)]
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

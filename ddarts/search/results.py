@@ -40,17 +40,20 @@ def write_genotypes(run_dir: Path, rule: ParseRule, mixing: Tensor) -> None:
     no network can be built of what its method keeps."""
     rules = {f"genotype_{method}": replace(rule, method=method) for method in ALWAYS_SAVED}
     for stem, each in rules.items():
-        _write_genotype(run_dir, stem, f"{run_dir.name}_{each.method}", each, mixing)
+        if not _write_genotype(run_dir, stem, f"{run_dir.name}_{each.method}", each, mixing):
+            _log.info("%s.json is left out: --parse_method %s leaves a cell without operations", stem, each.method)
     _write_genotype(run_dir, "genotype", run_dir.name, rule, mixing)
 
 
-def _write_genotype(run_dir: Path, stem: str, name: str, rule: ParseRule, mixing: Tensor) -> None:
+def _write_genotype(run_dir: Path, stem: str, name: str, rule: ParseRule, mixing: Tensor) -> bool:
+    """Whether there is one to write."""
     path = run_dir / f"{stem}.json"
     genotype, _ = rule.genotype(mixing, name)
     if genotype is None:
         path.unlink(missing_ok=True)  # of an earlier stop of this run
-    else:
-        write(genotype, path, overwrite=True)
+        return False
+    write(genotype, path, overwrite=True)
+    return True
 
 
 def finish(
@@ -71,7 +74,7 @@ def finish(
     for line in _summary(run, config, found, genotype, problems):
         _log.info(line)
     if genotype is not None and searcher.layout.baseline is not None:
-        _log.info(_departure(genotype, searcher.layout.baseline))
+        _log.info(_departure(genotype, searcher.layout.baseline, config.arch_baseline or ""))
     remark = None if genotype is None else dead_cells_remark(genotype)
     if remark:
         _log.warning(remark)
@@ -79,9 +82,9 @@ def finish(
     return result
 
 
-def _departure(genotype: Genotype, baseline: Genotype) -> str:
+def _departure(genotype: Genotype, baseline: Genotype, name: str) -> str:
     apart = distance(baseline, genotype).distance
-    return f"distance to {baseline.name}: {apart:.4f}{'' if apart else ' (its operations are those of the baseline)'}"
+    return f"distance to {name}: {apart:.4f}{'' if apart else ' (its operations are those of the baseline)'}"
 
 
 def _summary(run: Run, config: SearchConfig, found: dict, genotype: Genotype | None, problems: list[str]) -> list[str]:
