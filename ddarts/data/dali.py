@@ -97,13 +97,23 @@ class _Running:
                     self.sound = False
                     raise self._explained(error) from error
                 fed = self._feed.taken.popleft()
-                # Of this executor the outputs are the receiver's to keep, so nothing is copied
-                images = torch.from_dlpack(outputs[0].as_tensor())
+                images = self._taken(outputs[0].as_tensor())
                 if self._batches.channels_last:
                     images = images.permute(0, 3, 1, 2)
                 yield self._batches.place(images, fed.labels)
         finally:
             self._drain()
+
+    def _taken(self, output: Any) -> Tensor:
+        """A batch in memory that is the receiver's to keep, float32 in the layout of the pipeline."""
+        device = self._batches.device
+        if device.type != "cuda":  # then what this executor made is, and nothing is copied
+            return torch.from_dlpack(output)
+        # DALI would reuse memory of its own as soon as it is dropped, though kernels that read it may still be queued
+        from nvidia.dali.plugin.pytorch import feed_ndarray
+
+        images = torch.empty(output.shape(), dtype=torch.float32, device=device)
+        return feed_ndarray(output, images, cuda_stream=torch.cuda.current_stream(device))
 
     def _drain(self) -> None:
         """Take what the pipeline still works on, so that it is ready for another epoch."""
