@@ -17,7 +17,8 @@ _log = logging.getLogger(__name__)
 
 
 def write(path: Path, bad: Iterable[Mapping[str, str]]) -> None:
-    """Write the list in one step; each entry has `path` (below the data set's folder), `problem` and `sha256`."""
+    """Write the list in one step; each entry has `path` (below the data set's folder), `problem` and `sha256` (empty
+    where the bytes cannot be read)."""
     atomic_write_text(path, json.dumps({"bad_files": list(bad)}, indent=1) + "\n")
 
 
@@ -32,19 +33,18 @@ def left_out(paths: Sequence[str], root: Path, given: str | Path, what: str) -> 
     hashes = {str(root / entry["path"]): entry["sha256"] for entry in _read(listed)}
     found = {path for path in paths if path in hashes}
     for path in sorted(found):
-        if sha256(Path(path)) != hashes[path]:
+        if _sha256(path) != hashes[path]:
             raise DdartsError(f"{path}: has changed since {listed} was written; run ddarts data check again")
     _log.warning("%d of the %d %s are left out: bad, says %s", len(found), len(paths), what, listed)
     return found
 
 
-def sha256(path: Path) -> str:
-    """Of the file's content. DdartsError names a file that cannot be read."""
+def _sha256(path: str) -> str:
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DdartsError(f"{path}: cannot be read ({error.strerror})") from None
+    except OSError:
+        return ""
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

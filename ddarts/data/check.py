@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.progress import Progress
 
 _LINES = 1000  # files between two lines of progress where there is no terminal
+_AT_ONCE = 4096  # files handed to the threads: each that waits for its turn takes 2 KiB
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One file: its path below the root, the hash of its bytes, why it cannot be used, and what is odd about it."""
+    """One file: its path below the root, the hash of its bytes (empty where they cannot be read), why it cannot be
+    used, and what is odd about it."""
 
     path: str
     sha256: str
@@ -98,7 +101,9 @@ def _inspect_all(paths: list[str], root: Path, what: str, workers: int) -> list[
         ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
         Progress(len(paths), f"check {what}", report_freq=_LINES) as progress,
     ):
-        return list(_counted(pool.map(partial(inspect, root=root), paths), progress))
+        parts = (paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE))
+        findings = chain.from_iterable(pool.map(partial(inspect, root=root), part) for part in parts)
+        return list(_counted(findings, progress))
 
 
 def _counted(findings: Iterable[Finding], progress: Progress) -> Iterable[Finding]:
@@ -118,7 +123,7 @@ def inspect(path: str, root: Path) -> Finding:
         return Finding(name, "", problem=f"cannot be read ({error.strerror})")
     digest = hashlib.sha256(content).hexdigest()
     try:
-        decode.check(path)
+        decode.check(path, content)
     except DdartsError as error:
         return Finding(name, digest, problem=str(error).removeprefix(f"{path}: "))
     return Finding(name, digest, remark=_remark(content, Path(path).suffix.lower()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ddarts.data.images import one_line
@@ -63,10 +63,10 @@ def encoded(path: str | Path) -> tuple[np.ndarray, int, int]:
         return np.frombuffer(bitmap.getvalue(), np.uint8), height, width
 
 
-def check(path: str | Path) -> None:
-    """Decode the whole file. DdartsError names it where that fails."""
+def check(path: str | Path, content: bytes | None = None) -> None:
+    """Decode the whole file, or its `content` where that was read already. DdartsError names it where that fails."""
     with _named(path):
-        _decoded(_content(path))
+        _decoded(_content(path, content))
 
 
 @contextmanager
@@ -79,6 +79,8 @@ def _named(path: str | Path) -> Iterator[None]:
         raise DdartsError(f"{path}: the file is empty") from None
     except FileNotFoundError:
         raise DdartsError(f"{path}: no such file; it was there when the data set was listed") from None
+    except UnidentifiedImageError:
+        raise DdartsError(f"{path}: not a readable image (of no known format)") from None
     except Exception as error:  # decoders raise many kinds on damaged files
         raise DdartsError(f"{path}: not a readable image ({one_line(error)})") from error
 
@@ -87,8 +89,8 @@ class _EmptyError(Exception):
     """The file has no bytes."""
 
 
-def _content(path: str | Path) -> bytes:
-    data = Path(path).read_bytes()
+def _content(path: str | Path, data: bytes | None = None) -> bytes:
+    data = Path(path).read_bytes() if data is None else data
     if not data:
         raise _EmptyError
     return data

@@ -1,13 +1,13 @@
 """Images in class folders: as files, or decoded once and held in memory.
 
-Either root/train/<class>/* and root/test/<class>/* (or root/val), or, but for ImageNet, root/<class>/*, of which a
-fixed fifth of every class is for testing. Which class has which label says a pinned list (see `classes`); only a
-`folder` without one takes them in alphabetical order. Names that start with a dot are ignored; every other file in a
-class folder must be an image.
+Either root/train/<class>/* and root/test/<class>/* (or root/val, of ImageNet the first choice), or, but for ImageNet,
+root/<class>/*, of which a fixed fifth of every class is for testing. Which class has which label says a pinned list
+(see `classes`); only a `folder` without one takes them in alphabetical order, which runs and weights remember
+(`census`). Names that start with a dot are ignored; every other file in a class folder must be an image.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,7 +84,7 @@ def list_folder(
 
     Raises:
         UsageError: `root` is not laid out as described, or ImageNet has no pinned list.
-        DdartsError: class folders that do not match the list or each other, an empty one.
+        DdartsError: class folders that do not match the list or each other, one without images that may be used.
     """
     layout = find_layout(spec, root)
     classes = class_names(spec, root, layout, class_list)
@@ -93,6 +93,7 @@ def list_folder(
         everything = [path for name in classes for path in files[name]]
         bad = bad_files.left_out(everything, root, skip_bad_files, f"{split} images of {spec.name}")
         files = {name: [path for path in files[name] if path not in bad] for name in classes}
+        _check_left(files, f"{root}: all {split} images")
     paths = [path for name in classes for path in files[name]]
     labels = torch.tensor([label for label, name in enumerate(classes) for _ in files[name]], dtype=torch.int64)
     return FileSet(paths, labels, tuple(classes), replace(spec, num_classes=len(classes)))
@@ -103,9 +104,11 @@ def find_layout(spec: DataSpec, root: Path) -> Layout:
     if not root.is_dir():
         raise UsageError(f"{spec.name}: {root} is not a folder; {_expected(spec)}")
     train = root / "train"
+    imagenet = spec.name == "imagenet"
     if train.is_dir() and not any(entry.is_file() for entry in visible(train)):
-        return Layout(train, next((root / name for name in ("test", "val") if (root / name).is_dir()), None), False)
-    if spec.name == "imagenet":
+        others = ("val", "test") if imagenet else ("test", "val")  # ImageNet's own test images have no labels
+        return Layout(train, next((root / name for name in others if (root / name).is_dir()), None), False)
+    if imagenet:
         raise UsageError(f"imagenet: {root} has no folder train with class folders in it; {_expected(spec)}")
     return Layout(root, None, True)
 
@@ -166,6 +169,12 @@ def _divided(root: Path, split: str, classes: Sequence[str]) -> dict[str, list[s
         chosen = order[:count] if split == "test" else order[count:]
         files[name] = [members[index] for index in sorted(chosen)]
     return files
+
+
+def _check_left(files: Mapping[str, Sequence[str]], what: str) -> None:
+    for name, some in files.items():
+        if not some:
+            raise DdartsError(f"{what} of class {name} are bad, and left out: put a good one there")
 
 
 def _expected(spec: DataSpec) -> str:

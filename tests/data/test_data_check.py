@@ -106,7 +106,7 @@ def test_damaged_lists_are_refused(tmp_path: Path, content: bytes, said: str) ->
         read_list(tmp_path / "list")
 
 
-def test_check_finds_what_is_planted(tree: Path) -> None:
+def test_check_finds_what_is_planted(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _data("prepare", tree)
     folder = _plant(tree)
     found = _data("check", tree, workers=2)
@@ -123,6 +123,8 @@ def test_check_finds_what_is_planted(tree: Path) -> None:
         assert item["sha256"] == hashlib.sha256((tree / item["path"]).read_bytes()).hexdigest()
     assert found["splits"]["train"]["class_counts"] == {FIRST: 6, **dict.fromkeys(CLASSES[1:], 4)}
     assert found["splits"]["val"]["images"] == 8 and found["problems"] == []
+    monkeypatch.setattr("ddarts.data.check._AT_ONCE", 3)  # files beyond what the threads are given at once
+    assert _data("check", tree) == found
     before = found["splits"]["train"]["sha256"]
     (folder / "cut.JPEG").write_bytes(b"other")
     assert _data("check", tree)["splits"]["train"]["sha256"] != before
@@ -144,6 +146,37 @@ def test_bad_files_are_left_out_by_choice_and_counted(tree: Path, tmp_path: Path
     (folder / "text.JPEG").write_bytes(b"another text")
     with pytest.raises(DdartsError, match="text.JPEG: has changed since .*run ddarts data check again"):
         load("imagenet", tree, skip_bad_files=elsewhere)
+
+
+def test_what_cannot_be_read_at_all_can_be_left_out(tree: Path) -> None:
+    _data("prepare", tree)
+    victim = tree / "train" / FIRST / "a_folder.JPEG"
+    victim.mkdir()
+    (tree / "train" / FIRST / "nowhere.JPEG").symlink_to(tree / "gone")
+    problems = [item["problem"] for item in _data("check", tree)["bad"]]
+    assert problems == ["cannot be read (Is a directory)", "cannot be read (No such file or directory)"]
+    assert len(load("imagenet", tree, skip_bad_files="auto")) == 16
+    victim.rmdir()
+    victim.write_bytes(b"something")
+    with pytest.raises(DdartsError, match="a_folder.JPEG: has changed since"):
+        load("imagenet", tree, skip_bad_files="auto")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_class_whose_images_are_all_bad_is_an_error(tree: Path, split: str) -> None:
+    _data("prepare", tree)
+    for path in (tree / ("train" if split == "train" else "val") / FIRST).iterdir():
+        path.write_bytes(b"")
+    _data("check", tree)
+    with pytest.raises(DdartsError, match=f"all {split} images of class {FIRST} are bad, and left out"):
+        load("imagenet", tree, split, skip_bad_files="auto")
+
+
+def test_imagenet_s_test_images_without_labels_are_not_taken_for_classes(tree: Path) -> None:
+    _data("prepare", tree)
+    (tree / "test").mkdir()
+    shutil.copy(tree / "val" / FIRST / f"{FIRST}_0.JPEG", tree / "test")
+    assert len(load("imagenet", tree, "test")) == 8 and list(_data("check", tree)["splits"]) == ["train", "val"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"bad_files": [{"path": 1, "sha256": "x"}]}', '{"bad_files": 3}'])
