@@ -4,6 +4,7 @@
 - `datasets`: from a name and a folder to an `ImageSet` or a `FileSet` (in `images`); the formats live in `digits`,
   `idx`, `cifar` (with `unpickle`) and `folder`, which label a folder has in `classes`, single files in `decode`.
 - `memory`: how many images may be held.
+- `census`: what runs remember of their data, so that no label changes its meaning.
 - `halves`: the seeded, stratified split that the search needs.
 - `augment` and `draws`: what augmentation does, and the random numbers it uses; `geometry`, `policies` and `colour` say
   what these numbers mean, `pixels` does it in torch.

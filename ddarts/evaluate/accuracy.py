@@ -8,7 +8,9 @@ from typing import Any
 import torch
 
 from ddarts.config import EvaluateConfig, validate
+from ddarts.config.common import CLASS_FOLDERS
 from ddarts.data.augment import Augmentation
+from ddarts.data.census import moved_label
 from ddarts.data.datasets import asked_for
 from ddarts.data.images import Images
 from ddarts.data.loader import make_loader
@@ -60,19 +62,22 @@ def _evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
 def _images(config: EvaluateConfig, stored: Description | None) -> Images:
     """The test images, in the size asked for, else in the size that the network was trained on."""
-    if stored is None or stored.dataset != config.dataset:
+    if stored is None or _kind(stored.dataset) != _kind(config.dataset):
         return asked_for(config, "test")
     images = asked_for(config, "test", image_size=stored.image_size)
-    names = stored.class_names
-    if len(names) == images.num_classes and names != images.class_names:
-        label, (then, now) = next(
-            (i, pair) for i, pair in enumerate(zip(names, images.class_names, strict=True)) if pair[0] != pair[1]
-        )
+    moved = moved_label(stored.class_names, images.class_names)
+    if moved and len(stored.class_names) == images.num_classes:
+        label, then, now = moved
         raise DdartsError(
             f"{config.data}: label {label} is {now} here, and {then} for the weights in {config.model_path}: "
             "give the class folders their old names, or the weights' own --class_list"
         )
     return images
+
+
+def _kind(dataset: str | None) -> str | None:
+    """The data set; class folders may be read under either of two names."""
+    return "class folders" if dataset in CLASS_FOLDERS else dataset
 
 
 def _measure(

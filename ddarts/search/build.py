@@ -3,11 +3,13 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
 from ddarts.config.search import SearchConfig
 from ddarts.data.augment import Augmentation, training_augmentation
+from ddarts.data.census import census
 from ddarts.data.datasets import asked_for
 from ddarts.data.halves import halves
 from ddarts.data.loader import Loader, make_loader
@@ -42,6 +44,7 @@ class SearchData:
     valid: Loader
     check: Loader
     num_classes: int
+    census: dict[str, Any]  # of both
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def build_data(
         valid=shuffled(second, seed=config.seed * 2 + VALID),
         check=batches(second, augmentation=Augmentation.none(), shuffle=False, seed=config.seed),
         num_classes=images.num_classes,
+        census=census(images),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 
 from ddarts.config.search import SearchConfig
 from ddarts.config.validate import validate
+from ddarts.data.census import check_census
 from ddarts.genotype.files import to_dict
 from ddarts.genotype.schema import Genotype
 from ddarts.ops import use_backend
@@ -246,6 +247,7 @@ class Engine:
             "options": kept_options(self.config),
             "step": self.step,
             "training": position(self.epoch, self.batch, self.whole),
+            "images": self.data.census,
             "validation": position(*divmod(self.taken, self.data.valid.batches_per_epoch), self.whole),
             "network": network_state(self.searcher.network, self.statistics),
             "alphas": self.searcher.alphas.state_dict(),
@@ -265,6 +267,7 @@ class Engine:
         self.run.save(self.step, self.state())
 
     def _restore(self, state: dict[str, Any]) -> None:
+        check_census(state.get("images"), self.data.census, self.run.run_dir)
         for name, module in (("network", self.searcher.network), ("alphas", self.searcher.alphas)):
             check_fits(name, module, state[name], self.run.run_dir)
             module.load_state_dict(state[name])

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddarts.config import TrainConfig
 from ddarts.data.augment import Augmentation, training_augmentation
+from ddarts.data.census import census
 from ddarts.data.datasets import asked_for
 from ddarts.data.images import Images
 from ddarts.data.loader import Loader, make_loader
@@ -47,7 +48,7 @@ class TrainData:
     test: Loader
     num_classes: int
     image_size: int
-    class_names: tuple[str, ...]
+    census: dict[str, Any]  # of the training images
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def build_data(
         test=make(test, augmentation=Augmentation.none(), shuffle=False),
         num_classes=train.num_classes,
         image_size=train.spec.image_size,
-        class_names=train.class_names,
+        census=census(train),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from ddarts.config import TrainConfig, validate
+from ddarts.data.census import check_census
 from ddarts.genotype.files import write
 from ddarts.network.diagnose import naming_operation
 from ddarts.network.model import DerivedNetwork
@@ -185,7 +186,7 @@ class Engine:
         config = self.config
         path = self.run.run_dir / f"{name}.safetensors"
         if self.group.is_first:
-            about = self.data.image_size, self.data.class_names
+            about = self.data.image_size, self.data.census["class_names"]
             save_network(path, model, config.dataset or "", config.derivation, *about)
 
     def state(self) -> dict[str, Any]:
@@ -196,6 +197,7 @@ class Engine:
             "options": kept_options(self.config),
             "step": self.step,
             "training": position(self.epoch, self.batch, self.whole),
+            "images": self.data.census,
             "model": network_state(self.model, self.statistics),
             "stepper": self.stepper.state_dict(),
             "average": None if average is None else network_state(average.module, self.all_statistics[1]),
@@ -209,6 +211,7 @@ class Engine:
         self.run.save(self.step, self.state())
 
     def _restore(self, state: dict[str, Any]) -> None:
+        check_census(state.get("images"), self.data.census, self.run.run_dir)
         check_fits("network", self.model, state["model"], self.run.run_dir)
         self.model.load_state_dict(state["model"])
         self.stepper.load_state_dict(state["stepper"])

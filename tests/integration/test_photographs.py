@@ -68,15 +68,18 @@ def test_val_resize_changes_what_is_measured(tree: Path, trained: dict) -> None:
     assert usual["loss"] != wide["loss"]
 
 
-def test_a_renamed_class_is_not_measured_under_another_label(tree: Path, trained: dict, tmp_path: Path) -> None:
+def test_a_renamed_class_is_not_measured_under_another_label(tree: Path, trained: dict, tmp_path: Path, capsys) -> None:
     copy = Path(shutil.copytree(tree, tmp_path / "copy"))
     (copy / "classes.txt").unlink()
     for split in ("train", "val"):
         (copy / split / "n00000001").rename(copy / split / "n00000009")
     assert main(["data", "prepare", "imagenet", "--data", str(copy)]) == 0
-    options = {"model_path": trained["run_dir"], "dataset": "imagenet", "data": str(copy), "device": "cpu"}
-    with pytest.raises(DdartsError, match="label 0 is n00000002 here, and n00000001 for the weights"):
-        ddarts.evaluate(EvaluateConfig(**options, loader=LOADER))
+    options = {"model_path": trained["run_dir"], "data": str(copy), "device": "cpu", "loader": LOADER}
+    for dataset in ("imagenet", "folder"):
+        with pytest.raises(DdartsError, match="label 0 is n00000002 here, and n00000001 for the weights"):
+            ddarts.evaluate(EvaluateConfig(**options, dataset=dataset))
+    assert main(["train", "--resume", trained["run_dir"], "--data", str(copy), "--epochs", "3"]) == 1
+    assert "label 0 is n00000002 now, and was n00000001 when the run began" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stem", ["published", "darts"])
@@ -113,3 +116,22 @@ def test_bad_files_stop_a_run_unless_they_are_left_out(tree: Path, tmp_path: Pat
     assert f"bad: train/n00000002/{victim.name}: not a readable image" in capsys.readouterr().out
     assert main([*words, "--save", "b", "--skip_bad_files"]) == 0
     assert "1 of the 48 train images of imagenet are left out: bad" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_without_a_file_that_has_gone_bad_but_not_with_other_classes(
+    tree: Path, tmp_path: Path, capsys
+) -> None:
+    copy = Path(shutil.copytree(tree, tmp_path / "copy"))
+    (copy / "classes.txt").unlink()  # as folders, by the alphabet
+    run = _searched(copy, tmp_path, dataset="folder", epochs=2, max_steps=1)["run_dir"]
+    again = ["search", "--resume", run, "--max_steps", "2"]
+    next((copy / "train" / "n00000002").iterdir()).write_bytes(b"")
+    assert main(["data", "check", "folder", "--data", str(copy)]) == 0
+    assert main([*again, "--skip_bad_files"]) == 0
+    said = capsys.readouterr().err
+    assert "1 of the 48 train images of folder are left out: bad" in said
+    assert "began with 48 training images and goes on with 47" in said
+    for split in ("train", "val"):
+        (copy / split / "n00000002").rename(copy / split / "zebra")
+    assert main([*again, "--max_steps", "3"]) == 1
+    assert "label 1 is n00000003 now, and was n00000002 when the run began" in capsys.readouterr().err
