@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ def write(path: Path, bad: Iterable[Mapping[str, str]]) -> None:
     """Write the list in one step; each entry has `path` (below the data set's folder), `problem` and `sha256` (empty
     where the bytes cannot be read)."""
     atomic_write_text(path, json.dumps({"bad_files": list(bad)}, indent=1) + "\n")
+
+
+def check_writable(path: Path) -> None:
+    """UsageError where no list can be written: told before hours of reading."""
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        why = "is a folder" if path.is_dir() else f"{folder} is not a folder that may be written to"
+        raise UsageError(f"--output {path}: {why}; name another file for the list of bad files")
 
 
 def left_out(paths: Sequence[str], root: Path, given: str | Path, what: str) -> set[str]:

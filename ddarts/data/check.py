@@ -54,6 +54,8 @@ def check_folders(
 ) -> dict[str, Any]:
     """Class folders: every file is hashed and decoded, in threads, and the bad ones are listed in a file."""
     layout = find_layout(facts, root)
+    listed = Path(output).expanduser() if output else root / bad_files.BAD_FILES
+    bad_files.check_writable(listed)
     problems = []
     try:
         class_names(facts, root, layout, class_list)
@@ -70,7 +72,6 @@ def check_folders(
         splits["all" if layout.divided else folder.name] = _split({name: counts[name] for name in files}, digest)
         bad += [item for item in found if item.problem]
         odd += [item for item in found if item.remark]
-    listed = Path(output).expanduser() if output else root / bad_files.BAD_FILES
     bad_entries = [{"path": item.path, "problem": item.problem, "sha256": item.sha256} for item in bad]
     bad_files.write(listed, bad_entries)
     return {

@@ -162,6 +162,16 @@ def test_what_cannot_be_read_at_all_can_be_left_out(tree: Path) -> None:
         load("imagenet", tree, skip_bad_files="auto")
 
 
+def test_a_list_that_cannot_be_written_is_refused_before_any_file_is_read(tree: Path, monkeypatch) -> None:
+    monkeypatch.setattr("ddarts.data.check.inspect", None)
+    for output, said in ((tree / "no" / "list.json", "is not a folder"), (tree / "train", "is a folder")):
+        with pytest.raises(UsageError, match=f"--output {output}: .*{said}.*name another file"):
+            _data("check", tree, output=str(output))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as for another user's data
+    with pytest.raises(UsageError, match="bad_files.json: .* may be written to; name another file"):
+        _data("check", tree)
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_class_whose_images_are_all_bad_is_an_error(tree: Path, split: str) -> None:
     _data("prepare", tree)
