@@ -15,6 +15,7 @@ import torch
 
 from ddarts.data.cifar_names import CIFAR10, CIFAR100
 from ddarts.data.images import ImageSet, check_labels, one_line
+from ddarts.data.pinned import check_pinned
 from ddarts.data.specs import DataSpec
 from ddarts.data.unpickle import unpickle_batch
 from ddarts.runtime.errors import DdartsError
@@ -132,6 +133,7 @@ def _read_folder(source: Source, names: tuple[str, ...]) -> dict[str, bytes]:
     contents = {}
     for name in names:
         path = source.path / name
+        check_pinned(path)
         try:
             contents[str(path)] = path.read_bytes()
         except FileNotFoundError:
@@ -145,6 +147,7 @@ def _read_archive(source: Source, names: tuple[str, ...]) -> dict[str, bytes]:
     """The named members, in that order; nothing is extracted to disk."""
     wanted = {f"{source.layout.folder}/{name}": name for name in names}
     found: dict[str, bytes] = {}
+    check_pinned(source.path)
     try:
         with tarfile.open(source.path, "r:gz") as archive:
             for member in archive:

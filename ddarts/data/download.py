@@ -1,4 +1,4 @@
-"""Fetching public archives, only when the user allows it, and keeping only what has the right hash."""
+"""Fetching public archives, only when the user allows it, and keeping only what has the right hash, which is pinned."""
 
 import hashlib
 import http.client
@@ -9,6 +9,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddarts.data.pinned import pin_of
 from ddarts.runtime.errors import DdartsError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -93,7 +94,9 @@ def _fetch_one(archive: Archive, root: Path) -> None:
                 f"{archive.url}: SHA-256 is {digest.hexdigest()}, expected {archive.sha256}; nothing was kept"
             )
         part.chmod(0o644)
-        os.replace(part, root / archive.file_name)
+        path = root / archive.file_name
+        pin_of(path).write_text(f"{archive.sha256}  {path.name}\n")
+        os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
         raise DdartsError(f"{archive.url}: download to {root} failed ({error})") from error
     finally:

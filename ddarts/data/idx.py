@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ddarts.data.images import ImageSet, check_labels, one_line
+from ddarts.data.pinned import check_pinned
 from ddarts.data.specs import DataSpec
 from ddarts.runtime.errors import DdartsError
 
@@ -55,6 +56,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     Raises:
         DdartsError: the file is not such a file, is shorter or longer than its header says, or is damaged.
     """
+    check_pinned(path)
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             header = stream.read(4 + 4 * ndim)
