@@ -13,7 +13,7 @@ from ddarts.runtime.errors import UsageError
 from ddarts.space.stems import stem_for
 
 _log = logging.getLogger(__name__)
-_INTERNAL = ("activations",)
+_INTERNAL = ("activations", "activations_fused")
 
 
 def cost(config: CostConfig) -> dict[str, Any]:

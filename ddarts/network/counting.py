@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddarts.genotype.schema import Genotype
+from ddarts.network.fused import SEPARABLE
 from ddarts.network.model import DerivedNetwork
 from ddarts.runtime.errors import UsageError
 
@@ -24,7 +25,8 @@ class NetworkCost:
     cell for it to stand after). macs: convolutions and linear layers, without the auxiliary head; macs_auxiliary: with
     it. macs_thop: what the profiler thop 0.0.31 counts, the published "FLOPs": BN and average pools too.
     params_without_gradient: parameters that have no influence on the logits. input: shape of the image.
-    activations: numbers that the layers without the auxiliary head put out, which training keeps in memory.
+    activations: numbers that the layers without the auxiliary head put out, which training keeps in memory;
+    activations_fused: without those that the fused execution computes again.
     """
 
     params: int
@@ -35,6 +37,7 @@ class NetworkCost:
     params_without_gradient: int
     input: tuple[int, int, int, int]
     activations: int
+    activations_fused: int
 
 
 def network_cost(
@@ -63,7 +66,8 @@ def network_cost(
     counter = _Counter(model)
     with torch.enable_grad():
         logits = model(torch.empty(0, 3, image_size, image_size, device="meta"))
-    macs, thop, activations = counter.macs, counter.macs + counter.others, counter.activations
+    macs, thop = counter.macs, counter.macs + counter.others
+    activations, activations_fused = counter.activations, counter.activations - counter.recomputed
     head_params = head_macs = None
     if model.auxiliary_head is not None:
         model.auxiliary_head(counter.before_head)
@@ -78,6 +82,7 @@ def network_cost(
         params_without_gradient=params - _numel(_reached(logits)),
         input=(1, 3, image_size, image_size),
         activations=activations,
+        activations_fused=activations_fused,
     )
 
 
@@ -110,11 +115,14 @@ class _Counter:
     _LAYERS = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d, nn.ReLU)
 
     def __init__(self, model: DerivedNetwork) -> None:
-        self.macs = self.others = self.activations = 0
+        self.macs = self.others = self.activations = self.recomputed = 0
         self.before_head: Tensor | None = None
-        for module in model.modules():
+        for name, module in model.named_modules():
             if isinstance(module, self._LAYERS):
                 module.register_forward_hook(self._count)
+                # Of a separable convolution the fused execution keeps what batch normalisation reads.
+                if any(op in name for op in SEPARABLE) and not isinstance(module, nn.BatchNorm2d):
+                    module.register_forward_hook(self._recompute)
         if model.auxiliary_head is not None:
             model.cells[model.auxiliary_after].register_forward_hook(self._remember)
 
@@ -130,6 +138,9 @@ class _Counter:
         elif isinstance(module, nn.AdaptiveAvgPool2d):
             height, width = (a // b for a, b in zip(inputs[0].shape[2:], output.shape[2:], strict=True))
             self.others += (height * width + 1) * elements
+
+    def _recompute(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self.recomputed += output.shape[1:].numel()
 
     def _remember(self, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self.before_head = output.detach()

@@ -91,6 +91,21 @@ def build_data(
     )
 
 
+def make_network(config: SearchConfig, layout: Layout, num_classes: int, execution: str) -> SearchNetwork:
+    """The search network that the configuration describes, for images of `num_classes` classes."""
+    return SearchNetwork(
+        layout.space,
+        num_classes=num_classes,
+        init_channels=config.init_channels,
+        layers=layout.layers,
+        steps=layout.steps,
+        multiplier=layout.multiplier,
+        reductions=layout.reductions,
+        stem=stem_for(config.dataset or "", config.imagenet_stem),
+        execution=execution,
+    )
+
+
 def build_searcher(
     config: SearchConfig,
     num_classes: int,
@@ -102,17 +117,7 @@ def build_searcher(
     layout = layout_of(config)
     group = group or single(device)
     seed_all(config.seed)
-    network = SearchNetwork(
-        layout.space,
-        num_classes=num_classes,
-        init_channels=config.init_channels,
-        layers=layout.layers,
-        steps=layout.steps,
-        multiplier=layout.multiplier,
-        reductions=layout.reductions,
-        stem=stem_for(config.dataset or "", config.imagenet_stem),
-        execution=choose(config.supernet, device, precision),
-    )
+    network = make_network(config, layout, num_classes, choose(config.supernet, device, precision))
     if config.init_from:
         load_search_weights(network, config.init_from)
     network.to(device).to(memory_format=memory_format(precision, device))

@@ -1,6 +1,7 @@
 """The search's loop: epochs of iterations, what is logged after each, checkpoints, and the genotype at the end."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from ddarts.data.census import check_census
 from ddarts.genotype.files import to_dict
 from ddarts.genotype.schema import Genotype
 from ddarts.ops import use_backend
+from ddarts.runtime.device import resolve_precision
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.means import RunningMeans
+from ddarts.runtime.memory import explained
 from ddarts.runtime.metrics import EvalResult, evaluate
 from ddarts.runtime.optimizers import load_optimizer_state, optimizer_state
 from ddarts.runtime.ranks.launch import open_ranks
@@ -26,6 +29,7 @@ from ddarts.search.build import SearchData, Searcher, build
 from ddarts.search.departure import FIRST_EPOCH, Departure
 from ddarts.search.discretise import ParseRule, mixing_of
 from ddarts.search.layout import layout_of
+from ddarts.search.memory import bytes_needed
 from ddarts.search.phases import Phase, phases
 from ddarts.search.replay import launching
 from ddarts.search.reports import ArchitectureReport, WeightReport
@@ -49,7 +53,10 @@ def search(config: SearchConfig) -> dict[str, Any]:
         return search_seeds(config)
     with use_backend(config.backend), open_ranks(config) as group, open_run(config, "search", group) as run:
         data, searcher = build(config, group)
-        return Engine(config, data, searcher, run).search()
+        precision = resolve_precision(config.precision, config.amp, searcher.device.type)
+        needed = partial(bytes_needed, config, searcher, precision)
+        with explained(config.batch_size, config.init_channels, needed, "--accumulate"):
+            return Engine(config, data, searcher, run).search()
 
 
 class Engine:

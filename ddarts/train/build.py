@@ -53,7 +53,7 @@ class TrainData:
 
 @dataclass(frozen=True)
 class Trainer:
-    """All that a training steps and saves."""
+    """All that a training steps and saves. `activations`: numbers that a step keeps of every image."""
 
     model: DerivedNetwork
     stepper: Stepper
@@ -61,6 +61,7 @@ class Trainer:
     cost: NetworkCost
     device: torch.device
     autocast: Callable
+    activations: int
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def build_trainer(config: TrainConfig, setting: Setting, num_classes: int, image
     average = MovingAverage(model, config.ema) if config.ema is not None else None
     stepper = make_stepper(model, config, setting.precision, cast, group, unused=counted.params_without_gradient > 0)
     own_generators(group)
-    return Trainer(model, stepper, average, counted, device, cast)
+    kept = counted.activations_fused if setting.execution == "fused" else counted.activations
+    return Trainer(model, stepper, average, counted, device, cast, kept)
 
 
 def make_stepper(

@@ -6,6 +6,7 @@ the epoch so far, lr, drop_path. `test`, after every epoch: top1, top5, loss (pl
 
 import logging
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from ddarts.network.weights import save_network
 from ddarts.ops import use_backend
 from ddarts.runtime.device import resolve_precision
 from ddarts.runtime.means import RunningMeans
+from ddarts.runtime.memory import estimate, explained
 from ddarts.runtime.metrics import EvalResult, evaluate
 from ddarts.runtime.ranks.launch import open_ranks
 from ddarts.runtime.ranks.saving import batch_at, load_own_state, network_state, own_state, position
@@ -27,7 +29,6 @@ from ddarts.runtime.run import Run, check_fits, kept_options, open_run
 from ddarts.runtime.schedule import cosine, set_learning_rate
 from ddarts.train import results
 from ddarts.train.build import TrainData, Trainer, build
-from ddarts.train.memory import estimate, explained
 from ddarts.train.step import StepReport
 
 _log = logging.getLogger(__name__)
@@ -64,8 +65,10 @@ class Engine:
         averages = [] if trainer.average is None else [Statistics(trainer.average.module, self.group)]
         self.all_statistics = [self.statistics, *averages]
         precision = resolve_precision(config.precision, config.amp, trainer.device.type)
-        needed = estimate(trainer.cost.activations, trainer.cost.params, config.batch_size, precision)
-        self.in_memory = lambda: explained(config.batch_size, self.model.init_channels, needed)
+        images = -(-config.batch_size // config.accumulate)
+        needed = partial(estimate, trainer.activations, trainer.cost.params, images, precision)
+        sizes = config.batch_size, self.model.init_channels
+        self.in_memory = lambda: explained(*sizes, needed, "--accumulate or --precision bf16")
         if run.restored is not None:
             self._restore(run.restored)
         total = self.step - self.batch + (config.epochs - self.epoch) * self.per_epoch

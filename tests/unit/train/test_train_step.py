@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from ddarts.config import TrainConfig
 from ddarts.runtime.schedule import set_learning_rate
 from ddarts.train.average import MovingAverage
-from ddarts.train.memory import estimate, explained
 from ddarts.train.optimizer import make_optimizer
 from ddarts.train.step import DivergedError, Stepper
 
@@ -176,13 +175,3 @@ def test_the_moving_average_follows_weights_and_statistics():
     torch.testing.assert_close(average.module[1].running_mean, 0.75 * start_mean + 0.25 * model[1].running_mean)
     assert average.module[1].num_batches_tracked.item() == 1
     assert not average.module.training and not any(p.requires_grad for p in average.module.parameters())
-
-
-def test_too_little_memory_is_explained():
-    with pytest.raises(Exception, match=r"--batch_size 96 at --init_channels 36 \(about 3\.0 GiB\): lower one"):
-        with explained(96, 36, 3 * 2**30):
-            torch.empty(2**60, dtype=torch.uint8)
-    with pytest.raises(RuntimeError, match="shape"):  # anything else is no business of it
-        with explained(96, 36, 1):
-            torch.ones(2).view(3)
-    assert estimate(1000, 10, 8, "fp32") == 4 * 8000 + 120 and estimate(1000, 10, 8, "bf16") == 2 * 8000 + 120
