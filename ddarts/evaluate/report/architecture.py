@@ -107,8 +107,9 @@ def costs(run: RunData) -> list[tuple[int, NetworkCost]]:
     classes = facts.num_classes or _stored_classes(run)
     if genotype is None or classes is None:
         return []
+    wiring = "increasing"
     if run.command == "train":
-        widths = [channels(options.arch or genotype, options.init_channels)]
+        widths, wiring = [channels(options.arch or genotype, options.init_channels)], options.baseline_wiring
     else:
         usual = preset("train", options.dataset).get("init_channels", PUBLISHED_CHANNELS)
         widths = sorted({usual, ARTICLE_CHANNELS})
@@ -120,7 +121,7 @@ def costs(run: RunData) -> list[tuple[int, NetworkCost]]:
                 classes,
                 width,
                 stem=stem_for(options.dataset, getattr(options, "imagenet_stem", None)),
-                wiring=getattr(options, "baseline_wiring", "increasing"),
+                wiring=wiring,
                 image_size=options.image_size or facts.image_size,
             ),
         )

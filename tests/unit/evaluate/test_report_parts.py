@@ -10,7 +10,9 @@ import pytest
 from made_runs import made_search, made_training
 
 from ddarts.commands.parser import parse
-from ddarts.config import SearchConfig, TrainConfig, resolve
+from ddarts.config import CostConfig, SearchConfig, TrainConfig, resolve
+from ddarts.evaluate.cost import cost
+from ddarts.evaluate.report.architecture import costs
 from ddarts.evaluate.report.charts import Series, chart, number, ticks
 from ddarts.evaluate.report.findings import findings
 from ddarts.evaluate.report.heat import panels, short
@@ -154,6 +156,21 @@ def test_damaged_parts_are_left_out_and_named(tmp_path):
     assert "no_such_option" in problems[1] and "is not valid JSON" in problems[2]
     assert all(math.isfinite(float(value)) for value in re.findall(r'c[xy]="([^"]+)"', text))
     assert "nan" not in "".join(re.findall(r'points="([^"]+)"', text))
+
+
+# --- cost ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_cost_of_what_was_found_is_that_of_the_network_which_a_training_builds(tmp_path):
+    folder = made_search(tmp_path / "run", layers=3, arch_baseline="Xception")
+    pairs = ((4, 3), (4, 0), (2, 0), (3, 1))  # 4 before 3: published wiring leaves this edge out
+    late = tuple(Gene("sep_conv_3x3", to, source) for to, source in pairs)
+    made = Genotype("run", "ddarts", 4, (2, 3, 4, 5), (1,), (late, late, late))
+    write(made, folder / "genotype.json", overwrite=True)
+    width, counted = costs(read_run(folder))[0]
+    wanted = cost(CostConfig(arch=str(folder), dataset="digits", init_channels=width))
+    assert (counted.params, counted.macs) == (wanted["params"], wanted["macs"])
+    assert counted.macs != cost(CostConfig(arch=str(folder), init_channels=width, baseline_wiring="published"))["macs"]
 
 
 # --- charts and heat maps -----------------------------------------------------------------------------------------
