@@ -1,15 +1,20 @@
 """What ranks tell each other, with threads as ranks."""
 
+import errno
 import os
 import socket
+from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 import torch
 from thread_ranks import on_ranks
 
+from ddarts.runtime import files
 from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.ranks.discovery import Place, free_port
 from ddarts.runtime.ranks.group import Group, RankLostError, open_group, single
+from ddarts.runtime.run import Run
 
 
 def test_one_process_gets_back_its_own_tensors():
@@ -107,6 +112,32 @@ def _environment():
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+def test_a_full_disk_is_one_error_on_every_rank_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
+    write, full = files.write_synced, []
+
+    def written(path, data):
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, data)
+
+    monkeypatch.setattr(files, "write_synced", written)
+
+    def work(group):
+        run = Run(None, tmp_path, None, ExitStack(), group)
+        run.log = SimpleNamespace(rows=0)
+        run.save(1, {"alphas": torch.ones(3)})
+        group.check_same("a meeting", torch.ones(1))
+        full.append(group.rank)
+        with pytest.raises(DdartsError) as caught:
+            run.save(2, {"alphas": torch.zeros(3)})
+        state, step = run.store.load()
+        return str(caught.value), step, state["alphas"].tolist()
+
+    (line, *kept), *others = on_ranks(3, work)
+    assert "No space left on device" in line and "the one before is intact" in line and "\n" not in line
+    assert kept == [1, [1.0, 1.0, 1.0]] and others == [(line, *kept)] * 2
 
 
 @pytest.mark.usefixtures("_environment")

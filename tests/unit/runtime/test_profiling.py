@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -38,6 +39,33 @@ def test_a_few_steps_after_the_first_are_traced(tmp_path, caplog):
     mm = next(line for line in caplog.messages if line.startswith("aten::mm"))
     assert mm.split()[1] == str(TRACED) and mm.endswith("%")
     assert caplog.messages[-1].startswith("trace, with every allocation (a memory snapshot exists on a GPU only): ")
+
+
+def test_on_a_gpu_ranges_are_named_and_memory_is_kept_too(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    """With stand-ins for what only a GPU has."""
+    ranges, recorded, asked = [], [], []
+    memory, profile, kinds = torch.cuda.memory, torch.profiler.profile, torch.profiler.ProfilerActivity
+
+    def on_the_cpu(activities, **options):
+        asked.extend(activities)
+        return profile(activities=[kinds.CPU], **options)
+
+    monkeypatch.setattr(torch.cuda.nvtx, "range", lambda name: nullcontext(ranges.append(name)))
+    monkeypatch.setattr(memory, "_record_memory_history", lambda **options: recorded.append(options))
+    monkeypatch.setattr(memory, "_dump_snapshot", lambda path: Path(path).write_text("allocations"))
+    monkeypatch.setattr(torch.profiler, "profile", on_the_cpu)
+    with profiling.profiling(True, tmp_path, torch.device("cuda")) as traced:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        for number in range(ENOUGH):
+            with span(f"step {number}"):
+                torch.ones(2)
+            traced()
+    assert asked == [kinds.CPU, kinds.CUDA]
+    assert ranges == [f"step {number}" for number in range(ENOUGH)]
+    assert [options.get("enabled", "all") for options in recorded] == ["all", None]
+    assert (tmp_path / "profile" / "memory.pickle").read_text() == "allocations"
+    assert "trace and memory snapshot: " in caplog.text and (tmp_path / "profile" / "trace.json.gz").is_file()
 
 
 @pytest.mark.parametrize(("steps", "wanted"), [(SKIPPED + WARM_UP, False), (SKIPPED + WARM_UP + 1, True)])
