@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import shlex
 from importlib import metadata
 from typing import Any
 
@@ -17,6 +18,7 @@ from ddarts.evaluate.report.findings import findings
 from ddarts.evaluate.report.heat import LEVELS
 from ddarts.evaluate.report.repeat import chosen, command_line
 from ddarts.evaluate.report.rundata import RunData, read_run
+from ddarts.runtime.run import data_options
 from ddarts.runtime.rundir import atomic_write_text
 from ddarts.space.primitives import SPACES
 
@@ -62,6 +64,8 @@ def render(run: RunData) -> str:
         findings=findings(run),
         command=command_line(run.options, f"{run.name}-again"),
         options=_options(run),
+        place=shlex.quote(str(run.path)),
+        data=data_options(run.options),
         drawings=None if genotype is None else architecture.drawings(genotype),
         kept=None if genotype is None else architecture.kept(genotype, SPACES[genotype.space].operations),
         costs=architecture.costs(run),

@@ -29,9 +29,10 @@ def _tiles(run: RunData) -> list[Tile]:
             tiles.append(Tile(label, f"{value:.2f} %", "on the test images"))
     tiles.append(Tile("Epochs", f"{len(run.of('test'))}", f"of {run.options.epochs}"))
     done = run.done or {}
-    for name, label, unit in (("params", "Parameters", 1e6), ("macs", "Multiply-accumulates", 1e6)):
+    for name, label in (("params", "Parameters"), ("macs", "Multiply-accumulates")):
         if isinstance(done.get(name), int):
-            tiles.append(Tile(label, f"{done[name] / unit:.3g} M", "without the auxiliary classifier"))
+            value = f"{done[name]:,}" if done[name] < 1e5 else f"{done[name] / 1e6:.3g} M"
+            tiles.append(Tile(label, value, "without the auxiliary classifier"))
     if isinstance(done.get("images_per_second"), float):
         tiles.append(Tile("Images a second", f"{done['images_per_second']:,.0f}", "in training, evaluation left out"))
     return tiles

@@ -1,7 +1,9 @@
 """The report's page: needs nothing but itself, says what the run did, and is sound HTML."""
 
 import re
+import shlex
 from collections import Counter
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -10,7 +12,8 @@ from made_runs import made_search, made_training
 import ddarts
 from ddarts.cli import main
 from ddarts.commands import runs
-from ddarts.config import ReportConfig
+from ddarts.commands.parser import parse
+from ddarts.config import EvaluateConfig, ReportConfig, TrainConfig
 from ddarts.evaluate.report.architecture import kept
 from ddarts.evaluate.report.page import render, report_finished
 from ddarts.evaluate.report.rundata import read_run
@@ -136,6 +139,16 @@ def test_the_page_of_a_training_shows_its_results(trained):
     for words in ("Last test accuracy", "70.00 %", "97.50 %", "The accuracy fell towards the end", "1.23 M", "322"):
         assert words in page.text
     assert "DD-cifar10" in page.text and len(page.all("svg", **{"class": "chart"})) == 4
+
+
+@pytest.mark.parametrize("make", [made_search, made_training])
+def test_what_to_run_next_finds_the_run_and_its_images(make, tmp_path):
+    folder = make(tmp_path / "a run", dataset="folder", data="/my images", image_size=64)
+    line = re.search(r": <code>(ddarts .*?)</code>", render(read_run(folder)))[1]
+    words = shlex.split(unescape(line))
+    given = parse(TrainConfig if words[1] == "train" else EvaluateConfig, words[2:])
+    assert given.pop("arch", None) == str(folder) or given.pop("model_path") == f"{folder}/last.safetensors"
+    assert given == {"dataset": "folder", "data": "/my images", "image_size": "64"}
 
 
 def test_text_from_a_run_is_never_markup(tmp_path):
