@@ -22,6 +22,7 @@ _FIRST = {
     "stem.state0.0.weight": (1, "imagenet"),
     "stem0.0.weight": (1, "imagenet"),
 }
+_EXPORTED = {".onnx": "onnxruntime", ".pt2": "torch.export.load(FILE).module()"}
 _STEM_OPTION = {"imagenet": "published"}
 
 
@@ -68,6 +69,9 @@ def read_trained(path: str | os.PathLike[str]) -> Stored:
                 f"--model_path {folder}: this folder has no best.safetensors; "
                 "give a run folder of ddarts train, or the file with the weights"
             )
+    for ending, runner in _EXPORTED.items():
+        if path.lower().endswith(ending) and isfile(path):
+            raise DdartsError(f"{path}: an exported network, which {runner} runs; here weights are expected")
     if is_published(path):
         return Stored(path, read_torch_weights(path), None)
     return Stored(path, *read_network(path))

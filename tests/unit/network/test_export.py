@@ -167,6 +167,16 @@ def test_an_almost_right_name_is_corrected_and_pretrained_says_what_to_do():
         ddarts.create_model("DD-4", pretrained=True)
 
 
+@pytest.mark.parametrize(("ending", "runner"), [("onnx", "onnxruntime"), ("pt2", "torch.export.load")])
+def test_what_was_exported_as_a_program_is_not_taken_for_weights(ending, runner, tmp_path):
+    path = tmp_path / f"net.{ending}"
+    path.write_bytes(b"PK")
+    with pytest.raises(
+        DdartsError, match=rf"net\.{ending}: an exported network, which {runner}.* weights are expected"
+    ):
+        ddarts.load_model(path)
+
+
 def test_loading_a_model_needs_no_search_no_data_and_no_drawing(small):
     code = (
         f"import sys, ddarts; ddarts.load_model({small!r})\n"
