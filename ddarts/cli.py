@@ -24,6 +24,7 @@ from ddarts.runtime.ranks.discovery import Place, discover
 REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
 _ON_ALL_RANKS = ("search", "train")
 _FROM_DEEPSPEED = "--local_rank="  # its launcher puts that before the command; the environment says it as well
+_LONGEST = 300  # characters of a fault that is not ours: a compiler's may fill pages
 _SIZES = ("batch_size", "init_channels", "image_size", "num_classes")  # what memory depends on
 
 
@@ -115,7 +116,9 @@ def _fault(error: Exception, debug: bool, place: Place) -> int:
         traceback.print_exception(error)
     if not isinstance(error, DdartsError):
         hint = "" if debug else " (--debug shows where)"
-        _say(f"{who}: error: {type(error).__name__}: {error}{hint}")
+        text = " ".join(str(error).split())
+        shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
+        _say(f"{who}: error: {type(error).__name__}: {shown}{hint}")
         return 1
     if error.exit_code != REQUEUE:
         _say(f"{who}: error: {error}")

@@ -149,3 +149,11 @@ def test_a_terminal_without_greek_letters_gets_the_help_all_the_same():
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0 and "\\u03b1" in done.stdout
+
+
+def test_a_fault_that_fills_pages_is_cut(stand_in, capsys):
+    stand_in("search", work=fail(RuntimeError("compile error:\n" + "a warning\n" * 9000)))
+    assert main(["search"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("ddarts: error: RuntimeError: compile error: a warning a warning")
+    assert err.endswith(" … (--debug shows where)\n") and err.count("\n") == 1 and len(err) < 400
