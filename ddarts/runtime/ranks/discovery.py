@@ -54,11 +54,10 @@ def free_port() -> int:
 
 def first_host(nodes: str) -> str:
     """The first machine of SLURM's list of nodes: `gpu[07-09,12],login` → `gpu07`."""
-    match = re.match(r"[^,\[]+(?:\[([^\],-]+)[^\]]*\]([^,\[]*))?", nodes.strip())
+    match = re.match(r"(?:[^,\[\]]|\[[^\[\]]+\])+", nodes.strip())
     if match is None:
         raise UsageError(f"SLURM's list of nodes {nodes!r} names none: set MASTER_ADDR")
-    stem = match[0].partition("[")[0]
-    return stem + (match[1] or "") + (match[2] or "")
+    return re.sub(r"\[([^,-]*)[^\]]*\]", r"\1", match[0])
 
 
 def _launched(given: Mapping[str, str]) -> Place:

@@ -51,6 +51,7 @@ def test_torchrun_within_srun_is_torchrun():
         ("gpu[07-09,12],login", "gpu07"),
         ("gpu[12]", "gpu12"),
         ("rack[1-2]-node,x", "rack1-node"),
+        ("rack[0-1]node[04,07-09],login", "rack0node04"),
     ],
 )
 def test_first_host(nodes, host):
