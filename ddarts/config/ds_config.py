@@ -7,6 +7,7 @@ must agree with it, and what would break the search is refused; every refusal na
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,21 @@ _OFF = {
     "amp.enabled": _PRECISION,
     "torch_autocast.enabled": _PRECISION,
 }
+_SECTIONS = tuple(key.partition(".")[0] for key in _OFF)
+_UNTESTED = "zero_allow_untested_optimizer"
 _STAGE = "zero_optimization.stage"
 _STAGE_3 = (
     "stage 3 splits the weights themselves and gathers them module by module, and the fused cells, the ablation passes "
     "and the evaluation read weights outside of that; a search network's weights are a few megabytes, activations take "
     "the memory: use 0, 1 or 2"
 )
+# Keys of which another spelling is a mistake, and how close one has to be.
+_KNOWN = (
+    *("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"),
+    *("communication_data_type", "zero_optimization", _UNTESTED),
+    *(key for key in _REFUSED if "." not in key),
+)
+_CLOSE = 0.85
 
 
 @dataclass(frozen=True)
@@ -73,12 +83,12 @@ def merged(path: str | Path | None, steps: Steps) -> dict[str, Any]:
     content = read(path) if path else {}
     for problem in problems(content, steps):
         raise UsageError(f"--ds_config {path}: {problem}")
-    zero = {"stage": 0, **content.get("zero_optimization", {})}
+    zero = {"stage": 0, **_said(content.get("zero_optimization", {}))}
     ours = {key: value for key, (value, _) in steps.keys().items()}
     return {
         "steps_per_print": 10**9,
-        "zero_allow_untested_optimizer": True,  # SGD is none of those that DeepSpeed tests
-        **{key: value for key, value in content.items() if value != "auto"},
+        _UNTESTED: True,
+        **{key: value for key, value in _said(content).items() if key not in _SECTIONS},
         **ours,
         "zero_optimization": zero,
     }
@@ -89,9 +99,18 @@ def problems(content: Mapping[str, Any], steps: Steps) -> Iterator[str]:
     for key, reason in _REFUSED.items():
         if _found(content, key) is not None:
             yield f"{key}: remove it: {reason}"
+    for section in _SECTIONS:
+        if not isinstance(content.get(section, {}), Mapping):
+            yield f'{section} {shown(content[section])}: must be an object such as {{"enabled": false}}'
     for key, reason in _OFF.items():
         if _found(content, key) not in (None, False, "auto"):
             yield f"{key} {shown(_found(content, key))}: must be false: {reason}"
+    if content.get(_UNTESTED) is False:
+        yield f"{_UNTESTED} False: must be true: SGD is none of the optimizers that DeepSpeed tests"
+    for key in content:
+        meant = get_close_matches(key, _KNOWN, n=1, cutoff=_CLOSE)
+        if meant and key not in _KNOWN:  # DeepSpeed would pass over it without a word
+            yield f"{key}: unknown; is {meant[0]} meant?"
     stage = _found(content, _STAGE)
     if stage == 3:
         yield f"{_STAGE} 3: {_STAGE_3}"
@@ -120,6 +139,11 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(content.get("zero_optimization", {}), dict):
         raise UsageError(f'--ds_config {path}: zero_optimization: must be an object such as {{"stage": 1}}')
     return content
+
+
+def _said(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file does not leave to ddarts or to DeepSpeed's defaults."""
+    return {key: value for key, value in content.items() if value != "auto"}
 
 
 def _found(content: Mapping[str, Any], key: str) -> Any:

@@ -25,17 +25,18 @@ def test_without_a_file_stage_0_and_the_options():
 
 def test_a_file_adds_what_ddarts_does_not_say(tmp_path):
     content = {
-        "zero_optimization": {"stage": 2, "reduce_bucket_size": 1000},
+        "zero_optimization": {"stage": 2, "reduce_bucket_size": 1000, "allgather_bucket_size": "auto"},
         "wall_clock_breakdown": True,
         "steps_per_print": 10,
         "gradient_clipping": 5,
         "train_batch_size": "auto",
         "bf16": {"enabled": False},
+        "fp16": {"enabled": "auto"},
     }
     found = merged(_file(tmp_path, content), STEPS)
     assert found["zero_optimization"] == {"stage": 2, "reduce_bucket_size": 1000}
     assert found["wall_clock_breakdown"] is True and found["steps_per_print"] == 10
-    assert found["train_batch_size"] == 128
+    assert found["train_batch_size"] == 128 and "fp16" not in found
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,10 @@ def test_a_file_adds_what_ddarts_does_not_say(tmp_path):
         ({"bf16": {"enabled": True}}, "bf16.enabled True: must be false: .*--precision"),
         ({"fp16": {"enabled": True}}, "fp16.enabled True"),
         ({"torch_autocast": {"enabled": True}}, "torch_autocast.enabled True"),
+        ({"fp16": True}, "fp16 True: must be an object"),
+        ({"zero_allow_untested_optimizer": False}, "zero_allow_untested_optimizer False: must be true"),
+        ({"zero_optimisation": {"stage": 1}}, r"zero_optimisation: unknown; is zero_optimization meant\?"),
+        ({"gradient_cliping": 1.0}, r"gradient_cliping: unknown; is gradient_clipping meant\?"),
         ({"optimizer": {"type": "Adam"}}, "optimizer: remove it"),
         ({"scheduler": {"type": "WarmupLR"}}, "scheduler: remove it"),
         ({"zero_optimization": {"stage": 3}}, "zero_optimization.stage 3: stage 3 splits the weights"),
