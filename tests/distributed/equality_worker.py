@@ -39,6 +39,23 @@ def outcome(group, dtype, recipe="paper", single_level=False, engine=None, parts
     }
 
 
+def overflowing(group, engine=None):
+    """α and weights under a loss scale: at first, after an iteration that overflows on one rank, after one more."""
+    network, scale = network_of(torch.float32), LossScale(enabled=True)
+    ranks = iteration_of(network, group, "official", scale, engine=engine and partial(engine, scale=scale))
+
+    def state():
+        return torch.cat([tensor.detach().flatten().clone() for tensor in (ranks.alphas.logits, *network.parameters())])
+
+    found = [state()]
+    for step, poison in enumerate((torch.inf if group.rank == 1 else 1, 1)):
+        images, labels = batch_of(step, group.rank, group.size, torch.float32)
+        ranks.architecture_step((images, labels), step)
+        ranks.weight_step((images * poison, labels), step)
+        found.append(state())
+    return {"states": torch.stack(found), "skipped": scale.skipped, "scale": scale.value}
+
+
 def by_ddp(group):
     """One step of the weights by torch's own DDP, and by our engine: the parameters after it."""
     found = []
@@ -63,6 +80,7 @@ def main(path):
         wide, narrow = torch.float64, torch.float32
         found = {"ddp": by_ddp(group), "float32": outcome(group, narrow), "float64": outcome(group, wide)}
         found["official"] = outcome(group, wide, "official")
+        found["overflow"] = overflowing(group)
         if sys.argv[2:] == ["deepspeed"]:
             from deepspeed.accelerator import get_accelerator
 
@@ -71,16 +89,17 @@ def main(path):
             # DeepSpeed leaves float64 out of what it reduces between CPUs; gloo does not.
             get_accelerator().supported_dtypes = lambda: [narrow, wide]
 
-            def engine(network, optimizer, stage=0, parts=1):
+            def engine(network, optimizer, stage=0, parts=1, scale=None):
                 settings = merged(None, Steps(IMAGES // group.size, parts, CLIP, group.size))
                 settings["zero_optimization"] = {"stage": stage}
-                return DeepSpeedEngine(network, optimizer, group, settings, scale=LossScale(enabled=False))
+                return DeepSpeedEngine(network, optimizer, group, settings, scale=scale or LossScale(enabled=False))
 
             found["stage 0, float64"] = outcome(group, wide, engine=engine)
             found["stage 0, official"] = outcome(group, wide, "official", engine=engine)
             found["stage 0, single level"] = outcome(group, wide, single_level=True, engine=engine)
             for stage in (0, 1, 2):
                 found[f"stage {stage}"] = outcome(group, narrow, engine=partial(engine, stage=stage))
+                found[f"overflow, stage {stage}"] = overflowing(group, partial(engine, stage=stage))
             if group.size == 2:
                 split = partial(engine, stage=2, parts=2)
                 found["parts, stage 2"] = outcome(group, narrow, engine=split, parts=2)

@@ -64,3 +64,13 @@ def test_stages_are_as_accurate_as_torch_in_float32(ranks):
             if exact.is_floating_point():
                 what = f"{name}: {key}"
                 assert_as_accurate(found[name][key], found[torchs][key], exact, GRADIENT, what, scale=1.0)
+
+
+@pytest.mark.slow
+def test_an_overflow_on_one_rank_leaves_out_alpha_and_weights_with_every_engine(ranks):
+    found = ranks[1]
+    for name in ("overflow", *(f"overflow, stage {stage}" for stage in (0, 1, 2) if DEEPSPEED)):
+        before, skipped, after = found[name]["states"]
+        assert torch.equal(before, skipped) and found[name]["skipped"] == 1 and found[name]["scale"] == 2.0**15, name
+        assert_close(after, found["overflow"]["states"][2], 1e-5)
+        assert not torch.equal(before, after)
