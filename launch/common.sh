@@ -30,13 +30,14 @@ begin_or_continue() {
         echo "$0: $FOLDER is finished" >&2
         exit 0
     fi
+    rm -f -- "$FOLDER/REQUEUE" # of an earlier stop: what fails now must not look like it
     if compgen -G "$FOLDER/checkpoints/step_*" >/dev/null; then
         WORDS+=(--resume)
     fi
 }
 
 # supervise PROGRAM [ARGUMENTS…]: run it, hand TERM and USR1 on as TERM (to its whole process group where GROUP is 1),
-# and wait for its end; its return code is in CODE.
+# and wait for its end (or the group's); its return code is in CODE.
 supervise() {
     local child target
     if [[ "${GROUP:-0}" == 1 ]]; then
@@ -53,7 +54,20 @@ supervise() {
         wait "$child" && CODE=0 || CODE=$?
         kill -0 "$child" 2>/dev/null || break
     done
+    if [[ "$target" == -* ]]; then
+        end_group "$target"
+    fi
     trap - TERM USR1 INT
+}
+
+# end_group -LEADER: what a launcher leaves alone when it goes, ranks that save for example, has 30 s to end.
+end_group() {
+    kill -TERM -- "$1" 2>/dev/null || return 0
+    for _ in {1..60}; do
+        sleep 0.5
+        kill -0 -- "$1" 2>/dev/null || return 0
+    done
+    kill -KILL -- "$1" 2>/dev/null || true
 }
 
 # finish: leave with 0 where the run is done, 75 where it wants to be started again, and not 0 elsewhere.

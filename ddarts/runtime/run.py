@@ -95,9 +95,13 @@ class Run:
         why = Requeue.of_run(
             self.config.command, self.run_dir, self.stop.signal_name or "a signal to another rank", step
         )
-        if self.group.is_first:
-            mark_end(self.run_dir, REQUEUE, {"step": step, "message": str(why)})
+        # Before any rank leaves: launchers kill the others then.
+        self.group.from_first(lambda: self._mark_requeue(step, why))
         raise why
+
+    def _mark_requeue(self, step: int, why: Requeue) -> str:
+        mark_end(self.run_dir, REQUEUE, {"step": step, "message": str(why)})
+        return REQUEUE
 
     @contextmanager
     def naming_checkpoint(self) -> Iterator[None]:
