@@ -26,8 +26,9 @@ CLASSES, STEPS = 10, 4
 PUBLISHED = ("published", "published_channels_last")
 EXACT = ("exact_reference", "ours")
 COMPILED = "exact_compiled_sums"  # on supernet/reference.py: node sums compiled, pools once per state
+HALF = "ours_half"  # with the outputs of stages stored in half precision
 UNRECORDED = "ours_without_graphs"  # on a GPU, where ours is recorded as a CUDA graph
-_EXECUTIONS = {"ours": "fused", UNRECORDED: "fused", "exact_reference": "plain"}
+_EXECUTIONS = {"ours": "fused", HALF: "fused", UNRECORDED: "fused", "exact_reference": "plain"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Case:
     channels: int = 16
     layers: int = 8
     side: int = 32
-    contestants: tuple[str, ...] = (*PUBLISHED, EXACT[0], COMPILED, EXACT[1])
+    contestants: tuple[str, ...] = (*PUBLISHED, EXACT[0], COMPILED, EXACT[1], HALF)
     dtype: torch.dtype = torch.float32
 
     def __str__(self) -> str:
@@ -64,7 +65,7 @@ def running(name: str, case: Case, device: torch.device) -> Running:
     exact = exact_iteration(name, case, device)
     steps = itertools.count()  # the ablation draws differ from one iteration to the next
     phase: Phase = Bilevel(exact, itertools.repeat(valid))
-    graphs = name == "ours" and device.type == "cuda"
+    graphs = name in ("ours", HALF) and device.type == "cuda"
     if graphs:
         phase = replaying(exact, CudaGraphs(device))(phase)
 
@@ -84,7 +85,7 @@ def work(name: str, case: Case, device: torch.device) -> Callable[[], object]:
 
 
 def exact_iteration(name: str, case: Case, device: torch.device, group: Group | None = None) -> Iteration:
-    """The exact schedule with the recipe of the article, for one of EXACT or COMPILED."""
+    """The exact schedule with the recipe of the article, for one of EXACT, COMPILED or HALF."""
     network = make_network(name, case, device, torch.channels_last)
     alphas = Alphas(range(case.layers), num_edges(STEPS), len(space(case.space))).to(device, case.dtype)
     with torch.no_grad():
@@ -118,6 +119,7 @@ def make_network(name: str, case: Case, device: torch.device, layout: torch.memo
             layers=case.layers,
             steps=STEPS,
             execution=_EXECUTIONS.get(name, "reference"),
+            activation_storage="half" if name == HALF else "float32",
         )
     return network.to(device, case.dtype).to(memory_format=layout)
 

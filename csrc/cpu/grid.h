@@ -98,8 +98,8 @@ void for_each_chunk(const Grid& grid, const Body& body) {
 }
 
 // Where a pass over the inputs goes on after a block of x[i]: the next input's block, or the first one's next.
-template <typename T>
-const T* following(const std::vector<const T*>& x, size_t i, const Block& block) {
+template <typename Input>
+Input following(const std::vector<Input>& x, size_t i, const Block& block) {
   return i + 1 < x.size() ? x[i + 1] + block.at : x[0] + block.at + block.n;
 }
 

@@ -16,10 +16,9 @@ namespace ddarts {
 namespace {
 
 // The sum of the inputs `which`, given densely as `inputs`: at least one.
-template <typename T>
-void weighted_sum(const Grid& grid, const std::vector<const T*>& inputs, const std::vector<size_t>& which,
+template <typename T, typename Acc = typename Storage<T>::Acc>
+void weighted_sum(const Grid& grid, const std::vector<Numbers<Acc>>& inputs, const std::vector<size_t>& which,
                   const Terms& terms, const Statistics& statistics, T* out) {
-  using Acc = typename Storage<T>::Acc;
   const auto channels = static_cast<size_t>(grid.channels);
   const Coefficients<Acc> mean(grid, inputs.size(),
                                [&](size_t i, size_t c) { return statistics.mean[which[i] * channels + c]; });
@@ -63,14 +62,16 @@ std::tuple<Tensor, Tensor, Tensor> mixed_sum(std::vector<Tensor> inputs, Tensor 
   with_storage(out.scalar_type(), [&](auto storage) {
     using T = decltype(storage);
     using Acc = typename Storage<T>::Acc;
-    const std::vector<const T*> x = data<T>(dense_inputs);
-    if (computes_statistics(arguments)) compute_statistics<T>(grid, x, alive, norm, eps, statistics);
+    if (computes_statistics(arguments)) {
+      compute_statistics<T>(grid, data<T>(dense_inputs), alive, norm, eps, statistics);
+    }
     means = statistics_tensor<Acc>(arguments, statistics.mean);
     rstds = statistics_tensor<Acc>(arguments, statistics.rstd);
     if (alive.empty()) {
       torch::stable::zero_(out);
     } else {
-      weighted_sum<T>(grid, x, alive, terms, statistics, static_cast<T*>(out.mutable_data_ptr()));
+      weighted_sum<T>(grid, numbers_of<Acc>(dense_inputs), alive, terms, statistics,
+                      static_cast<T*>(out.mutable_data_ptr()));
     }
   });
   return {out, means, rstds};

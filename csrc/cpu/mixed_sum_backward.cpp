@@ -7,7 +7,8 @@
 // So one pass reads grad and the inputs for the sums, where something needs them, and a second one writes dx. An input
 // that no kept term reads has a gradient of zero and is not looked at.
 //
-// T is the storage type of the tensors, Acc the type of every addition (float32, or float64 for float64).
+// T is the storage type of the tensors, Acc the type of every addition (float32, or float64 for float64). Inputs of
+// channel_sums may be float16 where grad is float32.
 
 #include <torch/csrc/stable/ops.h>
 
@@ -34,13 +35,10 @@ struct Sums {
 };
 
 // Finds S0, and S1 of the inputs `which`, given densely as `inputs`.
-template <typename T>
-void add_up(const Grid& grid, const T* grad, const std::vector<const T*>& inputs, const std::vector<size_t>& which,
-            const Statistics& statistics, Sums& result) {
-  using S = Storage<T>;
-  using Acc = typename S::Acc;
-  const Blocks& k = blocks();
-  const auto& a = arithmetic<Acc>(k);
+template <typename Acc>
+void add_up(const Grid& grid, const Numbers<Acc>& grad, const std::vector<Numbers<Acc>>& inputs,
+            const std::vector<size_t>& which, const Statistics& statistics, Sums& result) {
+  const auto& a = arithmetic<Acc>(blocks());
   const auto channels = static_cast<size_t>(grid.channels);
   const Coefficients<Acc> mean(grid, inputs.size(),
                                [&](size_t i, size_t c) { return statistics.mean[which[i] * channels + c]; });
@@ -48,16 +46,16 @@ void add_up(const Grid& grid, const T* grad, const std::vector<const T*>& inputs
   for_each_chunk(grid, [&](int64_t chunk) {
     grid.for_each_block(chunk, [&](const Block& block) {
       alignas(64) Acc grad_scratch[kBlock], scratch[kBlock];
-      const Acc* g = S::load(k, grad + block.at, grad_scratch, block.n);
+      const Acc* g = (grad + block.at).load(grad_scratch, block.n);
       grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
         a.total(sums.at(chunk, 0) + entry, g + at, grid.period(), n);
       });
       for (size_t i = 0; i < inputs.size(); ++i) {
-        const T* next = following(inputs, i, block);
-        const Acc* x = S::load(k, inputs[i] + block.at, scratch, block.n);
+        const Numbers<Acc> next = following(inputs, i, block);
+        const Acc* x = (inputs[i] + block.at).load(scratch, block.n);
         double* row = sums.at(chunk, 1 + i);
         grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
-          a.dot(row + entry, g + at, x + at, mean[i] + entry, grid.period(), n, S::ahead(next + at, x));
+          a.dot(row + entry, g + at, x + at, mean[i] + entry, grid.period(), n, (next + at).ahead(x));
         });
       }
     });
@@ -212,7 +210,8 @@ std::tuple<std::vector<Tensor>, Tensor> mixed_sum_backward(Tensor grad, std::vec
   Sums sums(grid, inputs.size());
   with_storage(grad.scalar_type(), [&](auto storage) {
     using T = decltype(storage);
-    if (!read.empty()) add_up<T>(grid, data<T>(g), data<T>(x), read, statistics, sums);
+    using Acc = typename Storage<T>::Acc;
+    if (!read.empty()) add_up(grid, Numbers<Acc>(g), numbers_of<Acc>(x), read, statistics, sums);
     const auto targets = targets_of<T>(arguments, terms, read, x, wanted, grad_inputs);
     if (targets.empty()) return;
     write_gradients(grid, data<T>(g), targets, coefficients_of(grid, targets, terms, statistics, sums));
@@ -225,14 +224,12 @@ std::tuple<Tensor, Tensor> channel_sums(Tensor grad, std::vector<Tensor> inputs,
                                         std::optional<Tensor> mean, std::optional<Tensor> rstd) {
   check(!inputs.empty(), "channel_sums: inputs is an empty list");
   const auto n = static_cast<int64_t>(inputs.size());
-  Tensor weights = torch::stable::empty({n}, inputs[0].scalar_type(), std::nullopt, inputs[0].device());
+  Tensor weights = torch::stable::empty({n}, grad.scalar_type(), std::nullopt, grad.device());
   torch::stable::zero_(weights);  // the sums do not depend on them
   std::vector<int64_t> source(inputs.size());
   std::iota(source.begin(), source.end(), 0);
   const Arguments arguments{inputs, weights, source, norm, mean, rstd, std::nullopt, false};
-  check_arguments(arguments);
-  check_like(inputs[0], grad, "grad");
-  check(grad.dim() >= 2, "channel_sums: grad must be [N, C, ...]");
+  check_summed(arguments, grad);
   check(!computes_statistics(arguments), "channel_sums: batch statistics need mean and rstd");
   const auto format = layout_of(inputs[0]);
   const Grid grid = grid_of_channels(inputs[0], format);
@@ -241,8 +238,8 @@ std::tuple<Tensor, Tensor> channel_sums(Tensor grad, std::vector<Tensor> inputs,
   const Tensor g = torch::stable::contiguous(grad, format);
   Sums sums(grid, inputs.size());
   with_storage(grad.scalar_type(), [&](auto storage) {
-    using T = decltype(storage);
-    add_up<T>(grid, data<T>(g), data<T>(x), read, Statistics(arguments, grid), sums);
+    using Acc = typename Storage<decltype(storage)>::Acc;
+    add_up(grid, Numbers<Acc>(g), numbers_of<Acc>(x), read, Statistics(arguments, grid), sums);
   });
   const auto wide = [&](const std::vector<double>& values, std::vector<int64_t> shape) {
     Tensor result = torch::stable::empty(shape, ScalarType::Double, std::nullopt, grad.device());

@@ -71,16 +71,33 @@ void check_norm(const Arguments& a) {
   }
 }
 
-}  // namespace
-
-void check_like(const Tensor& first, const Tensor& x, const std::string& name) {
+void check_place(const Tensor& first, const Tensor& x, const std::string& name) {
   check(x.is_cpu(), "mixed_sum: ", name, " is not on the CPU");
-  check(x.scalar_type() == first.scalar_type(), "mixed_sum: ", name, " is ", toString(x.scalar_type()),
-        " but inputs[0] is ", toString(first.scalar_type()));
   const auto expected = first.sizes();
   const auto sizes = x.sizes();
   check(sizes.size() == expected.size() && std::equal(sizes.begin(), sizes.end(), expected.begin()),
         "mixed_sum: ", name, " and inputs[0] differ in shape");
+}
+
+}  // namespace
+
+void check_like(const Tensor& first, const Tensor& x, const std::string& name) {
+  check_place(first, x, name);
+  check(x.scalar_type() == first.scalar_type(), "mixed_sum: ", name, " is ", toString(x.scalar_type()),
+        " but inputs[0] is ", toString(first.scalar_type()));
+}
+
+void check_summed(const Arguments& a, const Tensor& grad) {
+  check(grad.is_cpu(), "channel_sums: grad is not on the CPU");
+  check_floating(grad.scalar_type(), "channel_sums: grad");
+  check(grad.dim() >= 2, "channel_sums: grad must be [N, C, ...]");
+  for (size_t u = 0; u < a.inputs.size(); ++u) {
+    const std::string name = "inputs[" + std::to_string(u) + "]";
+    check_place(grad, a.inputs[u], name);
+    check(may_be_stored(grad.scalar_type(), a.inputs[u].scalar_type()), "channel_sums: ", name, " is ",
+          toString(a.inputs[u].scalar_type()), " but grad is ", toString(grad.scalar_type()));
+  }
+  check_norm(a);
 }
 
 void check_arguments(const Arguments& a) {

@@ -38,6 +38,9 @@ struct Arguments {
 // Throws when an argument does not fit; nothing is read out of bounds after it.
 void check_arguments(const Arguments& arguments);
 
+// The same for channel_sums, which reads inputs like `grad`, or in half precision beside it.
+void check_summed(const Arguments& arguments, const Tensor& grad);
+
 // Throws unless `x` is on the CPU, with the dtype and shape of `first`.
 void check_like(const Tensor& first, const Tensor& x, const std::string& name);
 

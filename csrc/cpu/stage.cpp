@@ -8,12 +8,15 @@
 
 #include <torch/csrc/stable/ops.h>
 
+#include "../common/check.h"
 #include "moments.h"
 #include "stage_arguments.h"
 #include "stage_chunks.h"
 
 namespace ddarts {
 namespace {
+
+using torch::headeronly::toString;
 
 struct Statistics {
   Tensor mean, rstd;  // [G, S, E, C]
@@ -45,7 +48,7 @@ Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
   const StageOperands<Real> operands(a, g, false);
   std::vector<char*> out;
   for (const Tensor& t : y) out.push_back(static_cast<char*>(t.mutable_data_ptr()));
-  const StageForward<Real> job = {operands.input(), out.data()};
+  const StageForward<Real> job = {operands.input(), stored_as<Real>(y[0].scalar_type()), out.data()};
   const Chunks chunks(g);
   const int64_t kernels = g.kinds * g.edges, size = 3 * g.padded();
   std::vector<double> moments(static_cast<size_t>(chunks.per_input() * kernels * size), 0.0);
@@ -68,14 +71,15 @@ Statistics forward(const StageArguments& a, const Tensors& y, double eps) {
 
 std::tuple<Tensors, Tensor, Tensor> stage(Tensor x, Tensors depthwise, Tensors pointwise, std::vector<int64_t> dilation,
                                           int64_t stride, std::optional<Tensor> mean, std::optional<Tensor> rstd,
-                                          double eps, int64_t groups) {
+                                          double eps, int64_t groups, std::optional<ScalarType> dtype) {
   const StageArguments a = {"stage", x, depthwise, pointwise, dilation, stride, mean, rstd, groups};
   check_arguments(a);
   const StageShape g = shape_of(a, 1, 1);
-  const ScalarType type = x.scalar_type();
+  const ScalarType type = x.scalar_type(), stored = dtype.value_or(type);
+  check(may_be_stored(type, stored), "stage: dtype is ", toString(stored), " for x of ", toString(type));
   const std::vector<int64_t> sizes = {g.edges, g.images, g.out_height, g.out_width, g.channels};
   Tensors y;
-  for (int64_t s = 0; s < g.kinds; ++s) y.push_back(torch::stable::empty(sizes, type));
+  for (int64_t s = 0; s < g.kinds; ++s) y.push_back(torch::stable::empty(sizes, stored));
   const Statistics found = type == ScalarType::Double ? forward<double>(a, y, eps) : forward<float>(a, y, eps);
   return {y, found.mean, found.rstd};
 }

@@ -26,11 +26,16 @@ void check_shape(const char* op, const std::string& name, const Tensor& tensor, 
         " is ", listed(sizes.data(), sizes.size()), ", expected ", listed(expected.data(), expected.size()));
 }
 
-// `wide`: parameters may be wider than half-precision activations.
-void check_type(const char* op, const std::string& name, const Tensor& tensor, ScalarType x, bool wide) {
+// Parameters may be wider than half-precision activations.
+void check_type(const char* op, const std::string& name, const Tensor& tensor, ScalarType x) {
   const ScalarType type = tensor.scalar_type();
-  check(type == x || (wide && type == accumulation_type(x)), op, ": ", name, " is ", toString(type), " but x is ",
-        toString(x));
+  check(type == x || type == accumulation_type(x), op, ": ", name, " is ", toString(type), " but x is ", toString(x));
+}
+
+// Activations may be in half precision beside float32 gradients.
+void check_stored(const char* op, const std::string& name, const Tensor& tensor, const Tensor& grad) {
+  check(may_be_stored(grad.scalar_type(), tensor.scalar_type()), op, ": ", name, " is ", toString(tensor.scalar_type()),
+        " but grads[0] is ", toString(grad.scalar_type()));
 }
 
 std::string at(const char* name, size_t index) {
@@ -45,8 +50,8 @@ void check_kind(const StageArguments& a, size_t s, int64_t edges) {
   check(size % 2 == 1, a.op, ": ", at("depthwise", s), " has ", size, " taps in a row, expected an odd number");
   check_shape(a.op, at("depthwise", s), d, {edges, size, size, channels});
   check_shape(a.op, at("pointwise", s), a.pointwise[s], {edges, channels, channels});
-  check_type(a.op, at("depthwise", s), d, a.x.scalar_type(), true);
-  check_type(a.op, at("pointwise", s), a.pointwise[s], a.x.scalar_type(), true);
+  check_type(a.op, at("depthwise", s), d, a.x.scalar_type());
+  check_type(a.op, at("pointwise", s), a.pointwise[s], a.x.scalar_type());
   check(a.dilation[s] >= 1, a.op, ": ", at("dilation", s), " is ", a.dilation[s], ", expected 1 or more");
 }
 
@@ -108,13 +113,15 @@ void check_gradients(const StageArguments& a, const Tensors& grads, const Tensor
   check(static_cast<int64_t>(grads.size()) == kinds * edges, a.op, ": grads has ", grads.size(), " entries, expected ",
         kinds * edges);
   check(static_cast<int64_t>(y.size()) == kinds, a.op, ": y has ", y.size(), " entries, expected ", kinds);
+  check_stored(a.op, "x", a.x, grads[0]);
   for (size_t i = 0; i < grads.size(); ++i) {
     check_shape(a.op, at("grads", i), grads[i], {images, height, width, channels});
-    check_type(a.op, at("grads", i), grads[i], a.x.scalar_type(), false);
+    check_stored(a.op, at("grads", i), grads[i], grads[0]);
   }
   for (size_t s = 0; s < y.size(); ++s) {
     check_shape(a.op, at("y", s), y[s], {edges, images, height, width, channels});
-    check_type(a.op, at("y", s), y[s], a.x.scalar_type(), false);
+    check_stored(a.op, at("y", s), y[s], grads[0]);
+    check(y[s].scalar_type() == y[0].scalar_type(), a.op, ": ", at("y", s), " and y[0] differ in type");
   }
   check_shape(a.op, "coefficients", coefficients, {kinds, edges, 3, channels});
 }
@@ -152,27 +159,6 @@ StageShape shape_of(const StageArguments& a, int64_t lanes, int64_t size) {
   g.g_left = padding / g.stride;
   g.g_pitch = g.g_left + std::max(columns, g.du_pitch / g.stride) + padding / g.stride + 1;
   return g;
-}
-
-template <>
-StageStorage<double> storage_of(ScalarType) {
-  return {};
-}
-
-template <>
-StageStorage<float> storage_of(ScalarType type) {
-  if (type == ScalarType::BFloat16) {
-    return {
-        2,
-        [](float* to, const void* from, int64_t n) { blocks().load_bf16(to, static_cast<const Bfloat16*>(from), n); },
-        [](void* to, const float* from, int64_t n) { blocks().store_bf16(static_cast<Bfloat16*>(to), from, n); }};
-  }
-  if (type == ScalarType::Half) {
-    return {2,
-            [](float* to, const void* from, int64_t n) { blocks().load_f16(to, static_cast<const Float16*>(from), n); },
-            [](void* to, const float* from, int64_t n) { blocks().store_f16(static_cast<Float16*>(to), from, n); }};
-  }
-  return {};
 }
 
 Tensor dense(const Tensor& x, ScalarType type) {
@@ -226,7 +212,7 @@ StageOperands<Real>::StageOperands(const StageArguments& a, const StageShape& sh
 
 template <typename Real>
 StageInput<Real> StageOperands<Real>::input() const {
-  return {shape_,        storage_of<Real>(x_.scalar_type()),
+  return {shape_,        stored_as<Real>(x_.scalar_type()),
           kinds_.data(), static_cast<const char*>(x_.const_data_ptr()),
           mean_.data(),  rstd_.data(),
           taps_.data(),  pointwise_.data()};

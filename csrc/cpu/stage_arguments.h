@@ -12,6 +12,7 @@
 #include "aligned.h"
 #include "stage.h"
 #include "stage_plan.h"
+#include "storage.h"
 
 namespace ddarts {
 
@@ -39,9 +40,6 @@ std::vector<StageKind> kinds_of(const StageArguments& a);
 
 // Everything but the lanes, which are `lanes`, follows from the arguments. `size` is the bytes of a number.
 StageShape shape_of(const StageArguments& a, int64_t lanes, int64_t size);
-
-template <typename Real>
-StageStorage<Real> storage_of(ScalarType type);
 
 // `x` contiguous and of this type.
 Tensor dense(const Tensor& x, ScalarType type);

@@ -114,13 +114,19 @@ Gradients backward(const StageArguments& a, const Tensors& grads, const Tensors&
   const StageTable<Real>& table = stage_table<Real>(a.x.size(4));
   const StageShape g = shape_of(a, table.lanes, sizeof(Real));
   const StageOperands<Real> operands(a, g, true);
-  const Tensors dense_grads = dense(grads, a.x.scalar_type()), dense_y = dense(y, a.x.scalar_type());
+  const ScalarType slope = grads[0].scalar_type(), stored = y[0].scalar_type();
+  const Tensors dense_grads = dense(grads, slope), dense_y = dense(y, stored);
   const auto grad_data = pointers(dense_grads), y_data = pointers(dense_y);
   const auto c = padded_rows<Real>(coefficients, g.kinds * g.edges * 3, g, 0);
-  Gradients result = {torch::stable::empty(a.x.sizes(), a.x.scalar_type()), torch::stable::empty({0}, type), {}, {}};
-  const StageBackward<Real> job = {
-      operands.input(), grad_data.data(), y_data.data(), c.data(), static_cast<char*>(result.dz.mutable_data_ptr()),
-      need_weights};
+  Gradients result = {torch::stable::empty(a.x.sizes(), slope), torch::stable::empty({0}, type), {}, {}};
+  const StageBackward<Real> job = {operands.input(),
+                                   stored_as<Real>(slope),
+                                   stored_as<Real>(stored),
+                                   grad_data.data(),
+                                   y_data.data(),
+                                   c.data(),
+                                   static_cast<char*>(result.dz.mutable_data_ptr()),
+                                   need_weights};
   const Chunks chunks(g);
   const WeightLayout at(g, kinds_of(a));
   Aligned<Real> weights(need_weights ? chunks.per_input() * at.size : 0);

@@ -14,8 +14,8 @@ DDARTS_INLINE Vector normalized(const Vector& x, const Vector& mean, const Vecto
 }
 
 // Whether pixels of a tensor, [pixels][C], are as the kernels read and write them: [pixels][B * L] of Real.
-static bool in_place(const StageInput<Real>& in) {
-  return in.storage.load == nullptr && in.shape.channels == in.shape.padded();
+static bool in_place(const StageShape& g, const Stored<Real>& as) {
+  return as.load == nullptr && g.channels == g.padded();
 }
 
 // How pixels are moved: in runs, as long as the two forms agree.
@@ -29,13 +29,14 @@ struct Runs {
 };
 
 // Pixels as the kernels read them: where they are, or in a buffer.
-static const Real* widened(const StageInput<Real>& in, const char* from, int64_t pixels, Real* buffer) {
-  if (in_place(in)) return reinterpret_cast<const Real*>(from);
-  const Runs runs(in.shape, pixels);
-  for (int64_t i = 0; i < runs.count; ++i, from += runs.length * in.storage.bytes) {
+static const Real* widened(const StageShape& g, const Stored<Real>& as, const char* from, int64_t pixels,
+                           Real* buffer) {
+  if (in_place(g, as)) return reinterpret_cast<const Real*>(from);
+  const Runs runs(g, pixels);
+  for (int64_t i = 0; i < runs.count; ++i, from += runs.length * as.bytes) {
     Real* to = buffer + i * runs.step;
-    if (in.storage.load != nullptr) {
-      in.storage.load(to, from, runs.length);
+    if (as.load != nullptr) {
+      as.load(to, from, runs.length);
     } else {
       __builtin_memcpy(to, from, static_cast<size_t>(runs.length) * sizeof(Real));
     }
@@ -45,16 +46,16 @@ static const Real* widened(const StageInput<Real>& in, const char* from, int64_t
 }
 
 // Where the kernels write pixels, for `narrow` to bring them to their place.
-static Real* target(const StageInput<Real>& in, char* to, Real* buffer) {
-  return in_place(in) ? reinterpret_cast<Real*>(to) : buffer;
+static Real* target(const StageShape& g, const Stored<Real>& as, char* to, Real* buffer) {
+  return in_place(g, as) ? reinterpret_cast<Real*>(to) : buffer;
 }
 
-static void narrow(const StageInput<Real>& in, const Real* from, int64_t pixels, char* to) {
-  if (in_place(in)) return;
-  const Runs runs(in.shape, pixels);
-  for (int64_t i = 0; i < runs.count; ++i, from += runs.step, to += runs.length * in.storage.bytes) {
-    if (in.storage.store != nullptr) {
-      in.storage.store(to, from, runs.length);
+static void narrow(const StageShape& g, const Stored<Real>& as, const Real* from, int64_t pixels, char* to) {
+  if (in_place(g, as)) return;
+  const Runs runs(g, pixels);
+  for (int64_t i = 0; i < runs.count; ++i, from += runs.step, to += runs.length * as.bytes) {
+    if (as.store != nullptr) {
+      as.store(to, from, runs.length);
     } else {
       __builtin_memcpy(to, from, static_cast<size_t>(runs.length) * sizeof(Real));
     }
@@ -73,7 +74,7 @@ static void fill(const StageInput<Real>& in, const StageChunk<Real>& chunk, int6
   const int64_t input = chunk.input, statistics = (chunk.group * g.inputs + input) * g.padded();
   for (int64_t y = 0; y < g.height; ++y) {
     const int64_t row = ((input * g.images + image) * g.height + y) * g.width * g.channels;
-    const Real* x = widened(in, in.x + row * in.storage.bytes, g.width, buffer);
+    const Real* x = widened(g, in.x_as, in.x + row * in.x_as.bytes, g.width, buffer);
     for (int64_t b = 0; b < g.blocks; ++b) {
       const Vector mean = load(in.mean + statistics + b * kLanes);
       const Vector rstd = load(in.rstd + statistics + b * kLanes);
@@ -102,7 +103,7 @@ static int64_t forward_scratch(const StageShape& g) {
 static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk, Real* scratch) {
   const StageShape& g = job.in.shape;
   const Edges edges = readers(g, chunk.input);
-  const int64_t pixel_bytes = g.channels * job.in.storage.bytes;
+  const int64_t pixel_bytes = g.channels * job.y_as.bytes;
   Real* u = scratch;
   Real* z = u + u_size(g);
   Real* mean = z + tile_size(g);
@@ -119,10 +120,10 @@ static void forward(const StageForward<Real>& job, const StageChunk<Real>& chunk
         dw.rows(g, job.in.kinds[s], u, job.in.taps[at], z, y0, rows);
         if (n == chunk.begin && y0 == 0) pointwise_shift(g, z, weights, pixels, mean, chunk.moments[at]);
         char* tile = y + y0 * g.out_width * pixel_bytes;
-        Real* out = target(job.in, tile, buffer);
-        const Ahead next = {tile + pixels * pixel_bytes, job.in.storage.bytes};
+        Real* out = target(g, job.y_as, tile, buffer);
+        const Ahead next = {tile + pixels * pixel_bytes, job.y_as.bytes};
         pointwise_forward(g, z, weights, out, next, pixels, chunk.moments[at]);
-        narrow(job.in, out, pixels, tile);
+        narrow(g, job.y_as, out, pixels, tile);
       }
     }
   }
@@ -181,9 +182,9 @@ static void output_gradient(const StageShape g, const Real* grad, const Real* y,
 
 static Slopes slopes(const StageBackward<Real>& job, int64_t s, int64_t e, int64_t image) {
   const StageShape& g = job.in.shape;
-  const int64_t bytes = job.in.storage.bytes, size = g.out_pixels() * g.channels * bytes;
-  const char* grad = job.grads[s * g.edges + e] + image * size;
-  return {{grad, bytes}, {job.y[s] + (e * g.images + image) * size, bytes}};
+  const int64_t size = g.out_pixels() * g.channels;
+  const Ahead grad = {job.grads[s * g.edges + e], job.grads_as.bytes}, y = {job.y[s], job.y_as.bytes};
+  return {grad + image * size, y + (e * g.images + image) * size};
 }
 
 // One kind and edge of one image: adds to du and to the gradients of the weights.
@@ -196,8 +197,8 @@ static void kernel_backward(const StageBackward<Real>& job, const StageChunk<Rea
   Slopes tile = slopes(job, s, e, image);
   for (int64_t y0 = 0; y0 < g.out_height; y0 += g.tile_rows) {
     const int64_t rows = least(g.tile_rows, g.out_height - y0), pixels = rows * g.out_width;
-    const Real* grad = widened(job.in, tile.grad.at, pixels, w.buffer);
-    const Real* y = widened(job.in, tile.y.at, pixels, w.other_buffer);
+    const Real* grad = widened(g, job.grads_as, tile.grad.at, pixels, w.buffer);
+    const Real* y = widened(g, job.y_as, tile.y.at, pixels, w.other_buffer);
     output_gradient(g, grad, y, job.coefficients + 3 * at * g.padded(), w.dy, pixels);
     tile = {tile.grad + pixels * g.channels, tile.y + pixels * g.channels};
     if (y0 + rows == g.out_height && s + 1 < g.kinds) tile = slopes(job, s + 1, e, image);
@@ -218,9 +219,10 @@ static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>&
   const int64_t step = rows_of_a_sum(g.width), first = (chunk.input * g.images + image) * g.height;
   for (int64_t y0 = 0; y0 < g.height; y0 += step) {
     const int64_t y1 = least(g.height, y0 + step), pixels = (y1 - y0) * g.width;
-    const int64_t from = (first + y0) * g.width * g.channels * job.in.storage.bytes;
-    const Real* x = widened(job.in, job.in.x + from, pixels, w.buffer);
-    Real* out = target(job.in, job.dz + from, w.other_buffer);
+    const int64_t from = (first + y0) * g.width * g.channels;
+    const Real* x = widened(g, job.in.x_as, job.in.x + from * job.in.x_as.bytes, pixels, w.buffer);
+    char* dz = job.dz + from * job.grads_as.bytes;
+    Real* out = target(g, job.grads_as, dz, w.other_buffer);
     for (int64_t b = 0; b < g.blocks; ++b) {
       const Vector mean = load(job.in.mean + chunk.input * g.padded() + b * kLanes);
       const Vector rstd = load(job.in.rstd + chunk.input * g.padded() + b * kLanes);
@@ -231,16 +233,16 @@ static void through_relu(const StageBackward<Real>& job, const StageChunk<Real>&
         for (int64_t p = 0; p < g.width; ++p, at += g.padded()) {
           __builtin_prefetch(x + at + kAhead);
           const Vector z = normalized(load(x + at), mean, rstd);
-          const Vector dz = z <= 0 ? Vector{} : load(slope + p * kLanes);
-          store(out + at, dz);
-          sum += dz;
-          product += dz * z;
+          const Vector open = z <= 0 ? Vector{} : load(slope + p * kLanes);
+          store(out + at, open);
+          sum += open;
+          product += open * z;
         }
       }
       add_to(chunk.sums + b * kLanes, sum);
       add_to(chunk.sums + g.padded() + b * kLanes, product);
     }
-    narrow(job.in, out, pixels, job.dz + from);
+    narrow(g, job.grads_as, out, pixels, dz);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "project_plan.h"
+#include "stored.h"
 
 namespace ddarts {
 
@@ -43,18 +44,10 @@ struct StageShape {
   int64_t tile_pixels() const { return tile_rows * out_width + kColumns; }  // the last row may be written past its end
 };
 
-// How x, y and their gradients are stored: as Real, or in two bytes.
-template <typename Real>
-struct StageStorage {
-  int64_t bytes = sizeof(Real);
-  void (*load)(Real* to, const void* from, int64_t n) = nullptr;  // null: as Real
-  void (*store)(void* to, const Real* from, int64_t n) = nullptr;
-};
-
 template <typename Real>
 struct StageInput {
   StageShape shape;
-  StageStorage<Real> storage;
+  Stored<Real> x_as;
   const StageKind* kinds;        // [S]
   const char* x;                 // [X, N, H, W, C]
   const Real *mean, *rstd;       // [G][X][B * L]; 0 and 1 without BN
@@ -65,16 +58,18 @@ struct StageInput {
 template <typename Real>
 struct StageForward {
   StageInput<Real> in;
+  Stored<Real> y_as;
   char* const* y;  // [S] of [E, N, h, w, C]
 };
 
 template <typename Real>
 struct StageBackward {
-  StageInput<Real> in;       // its pointwise is transposed: for a block of inputs, the weights of each output
-  const char* const* grads;  // [S * E] of [N, h, w, C]
-  const char* const* y;      // [S] of [E, N, h, w, C]
-  const Real* coefficients;  // [S * E][3][B * L]
-  char* dz;                  // [X, N, H, W, C]
+  StageInput<Real> in;          // its pointwise is transposed: for a block of inputs, the weights of each output
+  Stored<Real> grads_as, y_as;  // dz is stored like the gradients
+  const char* const* grads;     // [S * E] of [N, h, w, C]
+  const char* const* y;         // [S] of [E, N, h, w, C]
+  const Real* coefficients;     // [S * E][3][B * L]
+  char* dz;                     // [X, N, H, W, C]
   bool need_weights;
 };
 

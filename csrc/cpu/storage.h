@@ -10,6 +10,7 @@
 
 #include "../common/check.h"
 #include "blocks.h"
+#include "stored.h"
 
 namespace ddarts {
 
@@ -81,6 +82,72 @@ void with_storage(torch::headeronly::ScalarType type, const F& f) {
     default:
       return f(Float16{});
   }
+}
+
+// Whether numbers of this type may be stored as `stored`: as they are, or float32 in half precision.
+inline bool may_be_stored(torch::headeronly::ScalarType type, torch::headeronly::ScalarType stored) {
+  using torch::headeronly::ScalarType;
+  return stored == type || (type == ScalarType::Float && stored == ScalarType::Half);
+}
+
+// How numbers of a type with sums in Real are stored.
+template <typename Real>
+Stored<Real> stored_as(torch::headeronly::ScalarType type) {
+  if constexpr (std::is_same_v<Real, float>) {
+    using torch::headeronly::ScalarType;
+    if (type == ScalarType::BFloat16) {
+      return {2,
+              [](float* to, const void* from, int64_t n) {
+                Storage<Bfloat16>::load(blocks(), static_cast<const Bfloat16*>(from), to, n);
+              },
+              [](void* to, const float* from, int64_t n) {
+                Storage<Bfloat16>::store(blocks(), static_cast<Bfloat16*>(to), from, n);
+              }};
+    }
+    if (type == ScalarType::Half) {
+      return {2,
+              [](float* to, const void* from, int64_t n) {
+                Storage<Float16>::load(blocks(), static_cast<const Float16*>(from), to, n);
+              },
+              [](void* to, const float* from, int64_t n) {
+                Storage<Float16>::store(blocks(), static_cast<Float16*>(to), from, n);
+              }};
+    }
+  }
+  return {};
+}
+
+// Numbers of a dense tensor to be read in Real, however they are stored.
+template <typename Real>
+class Numbers {
+ public:
+  explicit Numbers(const torch::stable::Tensor& x)
+      : at_(static_cast<const char*>(x.const_data_ptr())), as_(stored_as<Real>(x.scalar_type())) {}
+
+  Numbers operator+(int64_t n) const {
+    Numbers result = *this;
+    result.at_ += n * as_.bytes;
+    return result;
+  }
+
+  // The first n: where they are, or in `scratch`.
+  const Real* load(Real* scratch, int64_t n) const {
+    if (as_.load == nullptr) return reinterpret_cast<const Real*>(at_);
+    as_.load(scratch, at_, n);
+    return scratch;
+  }
+
+  // What to prefetch before they are read, while computing on `other` (see HalfStorage).
+  const void* ahead(const Real* other) const { return as_.load == nullptr ? static_cast<const void*>(at_) : other; }
+
+ private:
+  const char* at_;
+  Stored<Real> as_;
+};
+
+template <typename Real>
+std::vector<Numbers<Real>> numbers_of(const std::vector<torch::stable::Tensor>& tensors) {
+  return std::vector<Numbers<Real>>(tensors.begin(), tensors.end());
 }
 
 template <typename T>

@@ -12,9 +12,9 @@
 
 namespace ddarts {
 
-// `inputs`: at least one, dense. T is the storage type, Acc the type of every addition.
+// `inputs`: at least one, dense. T is the storage type of the sum, Acc the type of every addition.
 template <typename T, typename Acc = typename Storage<T>::Acc>
-void weighted_block(const Grid& grid, const Block& block, const std::vector<const T*>& inputs,
+void weighted_block(const Grid& grid, const Block& block, const std::vector<Numbers<Acc>>& inputs,
                     const Coefficients<Acc>& scale, const Coefficients<Acc>& mean, T* out, bool stream) {
   using S = Storage<T>;
   const Blocks& k = blocks();
@@ -22,12 +22,12 @@ void weighted_block(const Grid& grid, const Block& block, const std::vector<cons
   alignas(64) Acc scratch[kBlock], sum[kBlock];
   std::fill_n(sum, block.n, Acc{0});
   for (size_t i = 0; i <= last; ++i) {
-    const T* next = following(inputs, i, block);
-    const Acc* x = S::load(k, inputs[i] + block.at, scratch, block.n);
+    const Numbers<Acc> next = following(inputs, i, block);
+    const Acc* x = (inputs[i] + block.at).load(scratch, block.n);
     Acc* target = i < last ? sum : S::target(out + block.at, sum);
     grid.for_each_piece(block, [&](int64_t at, int64_t n, int64_t entry) {
       arithmetic<Acc>(k).add(target + at, sum + at, x + at, scale[i] + entry, mean[i] + entry, grid.period(), n,
-                             S::ahead(next + at, x), stream && i == last);
+                             (next + at).ahead(x), stream && i == last);
     });
   }
   S::store(k, out + block.at, sum, block.n);

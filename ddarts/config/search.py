@@ -52,6 +52,11 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
         "implementation of the search network; auto takes the fused one where it is faster",
         choices=("auto", "reference", "fused"),
     )
+    activation_storage: str = option(
+        "float32",
+        "how the fused search network keeps what its backward pass reads; half: about half of the memory of a step",
+        choices=("float32", "half"),
+    )
     cuda_graphs: str = option(
         "auto", "on a GPU, launch a whole iteration as one CUDA graph where that is possible", choices=("auto", "off")
     )
@@ -123,8 +128,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             lowest, highest = getattr(self, f"{name}_min"), getattr(self, name)
             if lowest > highest:
                 yield f"--{name}_min {lowest}: must be at most --{name}, which is {highest}"
-        if self.supernet == "fused" and (self.amp or self.precision in ("bf16", "fp16")):
-            yield "--supernet fused: computes in fp32 only; leave it out, or --amp and --precision"
+        yield from self._supernet_conflicts()
         yield from self._backend_conflicts()
         yield from self._seed_conflicts()
         yield from self._baseline_conflicts()
@@ -137,6 +141,18 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
             yield f"--init_from {self.init_from}: is a folder; give the file with the search weights"
         elif self.init_from and not isfile(self.init_from):
             yield f"--init_from {self.init_from}: no such file"
+
+    def _supernet_conflicts(self) -> Iterator[str]:
+        half_precision = self.amp or self.precision in ("bf16", "fp16")
+        if self.supernet == "fused" and half_precision:
+            yield "--supernet fused: computes in fp32 only; leave it out, or --amp and --precision"
+        if self.activation_storage == "float32":
+            return
+        given = f"--activation_storage {self.activation_storage}: is of the fused search network"
+        if self.supernet == "reference":
+            yield f"{given}; leave it out, or --supernet reference"
+        elif self.supernet == "auto" and half_precision:
+            yield f"{given}, which computes in fp32 only; leave it out, or --amp and --precision"
 
     def _ablation_conflicts(self) -> Iterator[str]:
         if self.ablation_every == 1:

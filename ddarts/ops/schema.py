@@ -24,7 +24,7 @@ SCHEMAS = {
     ),
     "stage": (
         "(Tensor x, Tensor[] depthwise, Tensor[] pointwise, int[] dilation, int stride, Tensor? mean, Tensor? rstd,"
-        " float eps, int groups) -> (Tensor[], Tensor, Tensor)"
+        " float eps, int groups, ScalarType? dtype=None) -> (Tensor[], Tensor, Tensor)"
     ),
     "stage_backward": (
         "(Tensor[] grads, Tensor[] y, Tensor coefficients, Tensor x, Tensor[] depthwise, Tensor[] pointwise,"

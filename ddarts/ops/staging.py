@@ -64,14 +64,23 @@ def _stage(x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], *rest: A
 
 
 def _stage_fake(
-    x: Tensor, depthwise: list[Tensor], pointwise: list[Tensor], dilation: list[int], stride: int, *rest: Any
+    x: Tensor,
+    depthwise: list[Tensor],
+    pointwise: list[Tensor],
+    dilation: list[int],
+    stride: int,
+    mean: Tensor | None,
+    rstd: Tensor | None,
+    eps: float,
+    groups: int,
+    dtype: torch.dtype | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
-    check_stage_forward(x, depthwise, pointwise, dilation, stride, *rest)
+    check_stage_forward(x, depthwise, pointwise, dilation, stride, mean, rstd, eps, groups, dtype)
     _, images, height, width, channels = x.shape
     edges = depthwise[0].shape[0]
     shape = (edges, images, pooled(height, stride), pooled(width, stride), channels)
-    mean, rstd = (_wide(x, (rest[-1], len(depthwise), edges, channels)) for _ in range(2))
-    return [x.new_empty(shape) for _ in depthwise], mean, rstd
+    found = (_wide(x, (groups, len(depthwise), edges, channels)) for _ in range(2))
+    return [x.new_empty(shape, dtype=dtype) for _ in depthwise], *found
 
 
 def _stage_backward(*arguments: Any) -> tuple[Any, ...]:
@@ -91,7 +100,7 @@ def _stage_backward_fake(
     _check_stage_backward(grads, y, coefficients, x, depthwise, pointwise, *rest)
     *_, mean, _, need_weights = rest
     taps, mixes = ([w.new_empty(w.shape) for w in group if need_weights] for group in (depthwise, pointwise))
-    return x.new_empty(x.shape), taps, mixes, _wide(x, (0,) if mean is None else (x.shape[0], 2, x.shape[4]))
+    return grads[0].new_empty(x.shape), taps, mixes, _wide(x, (0,) if mean is None else (x.shape[0], 2, x.shape[4]))
 
 
 def _check_stage_backward(
@@ -165,7 +174,7 @@ def _node_sum(inputs: list[Tensor], weights: Tensor, *rest: Any) -> Tensor:
 def _node_sum_fake(inputs: list[Tensor], weights: Tensor, *rest: Any) -> Tensor:
     images = check_node_sum(inputs, weights, *rest)
     first = inputs[0]
-    return first.new_empty((images, *first.shape[1:])).contiguous(memory_format=layout_of(first))
+    return weights.new_empty((images, *first.shape[1:])).contiguous(memory_format=layout_of(first))
 
 
 def _wide(like: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -1,7 +1,7 @@
 """What the stage and pooling operators refuse, in one line that names the argument.
 
 Legend: E edges, S kinds of kernel, X inputs, N images, H, W pixels (h, w after the stride), K kernel size, C channels,
-U inputs of a node.
+U inputs of a node. What is read beside float32, such as the outputs of stages, may be stored in half precision.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,11 @@ from ddarts.ops.weighted_checks import FLOATS
 def pooled(size: int, stride: int) -> int:
     """h of H: what a kernel with padding that keeps the size at stride 1 leaves."""
     return (size - 1) // stride + 1
+
+
+def stored(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
+    """How numbers of this dtype may be stored: as they are, or float32 in half precision."""
+    return (dtype, torch.float16) if dtype == torch.float32 else (dtype,)
 
 
 def check_stage(
@@ -37,13 +42,15 @@ def check_stage(
         )
     if depthwise[0].dim() != 4:
         raise ValueError(f"{op}: depthwise[0] is {list(depthwise[0].shape)}; it must be [E, K, K, C]")
-    edges, channels = depthwise[0].shape[0], x.shape[4]
+    edges, channels, dtype = depthwise[0].shape[0], x.shape[4], depthwise[0].dtype
+    if dtype != accumulation_dtype(x.dtype):  # parameters may be wider than activations
+        dtype = x.dtype
     for s, (d, p, step) in enumerate(zip(depthwise, pointwise, dilation, strict=True)):
         size = d.shape[1] if d.dim() == 4 else 0
         if size % 2 == 0:
             raise ValueError(f"{op}: depthwise[{s}] is {list(d.shape)}; it must be [E, K, K, C] with an odd K")
-        check_tensor(op, f"depthwise[{s}]", d, (edges, size, size, channels), x.dtype, x)
-        check_tensor(op, f"pointwise[{s}]", p, (edges, channels, channels), x.dtype, x)
+        check_tensor(op, f"depthwise[{s}]", d, (edges, size, size, channels), dtype, x)
+        check_tensor(op, f"pointwise[{s}]", p, (edges, channels, channels), dtype, x)
         if step < 1:
             raise ValueError(f"{op}: dilation[{s}] is {step}; it must be at least 1")
     if x.shape[0] not in (1, edges):
@@ -60,11 +67,14 @@ def check_stage_forward(
     rstd: Tensor | None,
     eps: float,
     groups: int,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """ValueError names what does not fit."""
     check_stage("stage", x, depthwise, pointwise, dilation, stride)
     _check_groups("stage", x.shape[1], groups)
     check_statistics("stage", x, (groups, x.shape[0], x.shape[4]), mean, rstd)
+    if dtype not in (None, *stored(x.dtype)):
+        raise ValueError(f"stage: dtype is {dtype}; for x of {x.dtype} it must be {_either(stored(x.dtype))}")
 
 
 def check_statistics(op: str, x: Tensor, shape: tuple[int, ...], mean: Tensor | None, rstd: Tensor | None) -> None:
@@ -87,10 +97,13 @@ def check_stage_backward(
             f"{op}: grads and y hold {len(grads)} and {len(y)} tensors; {kinds} kinds on {edges} edges need "
             f"{kinds * edges} and {kinds}"
         )
+    slope = grads[0].dtype
+    if x.dtype not in stored(slope):
+        raise ValueError(f"{op}: grads[0] is {slope}; beside x of {x.dtype} it must be {_either(_beside(x.dtype))}")
     for i, g in enumerate(grads):
-        check_tensor(op, f"grads[{i}]", g, out, x.dtype, x)
+        check_tensor(op, f"grads[{i}]", g, out, slope, x)
     for s, value in enumerate(y):
-        check_tensor(op, f"y[{s}]", value, (edges, *out), x.dtype, x)
+        check_tensor(op, f"y[{s}]", value, (edges, *out), y[0].dtype if s else stored(slope), x)
     check_tensor(op, "coefficients", coefficients, (kinds, edges, 3, channels), accumulation_dtype(x.dtype), x)
 
 
@@ -169,7 +182,7 @@ def check_sums(
     if not inputs or len(norm) != len(inputs):
         raise ValueError(f"{op}: norm has {len(norm)} entries for {len(inputs)} inputs; at least one is needed")
     for u, x in enumerate(inputs):
-        check_tensor(op, f"inputs[{u}]", x, tuple(grad.shape), grad.dtype, grad)
+        check_tensor(op, f"inputs[{u}]", x, tuple(grad.shape), stored(grad.dtype), grad)
     if (mean is None) != (rstd is None) or (mean is None and any(norm)):
         raise ValueError(f"{op}: normalised inputs need both mean and rstd")
     for name, value in (("mean", mean), ("rstd", rstd)):
@@ -186,11 +199,13 @@ def check_node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | Non
     if not inputs or len(inputs) % terms:
         raise ValueError(f"{op}: inputs holds {len(inputs)} tensors; it must hold runs of {terms}, at least one")
     first = inputs[0]
-    if first.dtype not in FLOATS or first.dim() < 2:
-        raise ValueError(f"{op}: inputs are {first.dtype} {list(first.shape)}; they must be floating [N, C, ...]")
+    if weights.dtype not in FLOATS:
+        raise ValueError(f"{op}: weights is {weights.dtype}; allowed are {', '.join(map(str, FLOATS))}")
+    if first.dim() < 2:
+        raise ValueError(f"{op}: inputs are {list(first.shape)}; they must be [N, C, ...]")
     for i, x in enumerate(inputs):
         shape = (inputs[i - i % terms].shape[0], *first.shape[1:])
-        check_tensor(op, f"inputs[{i}]", x, shape, first.dtype, first)
+        check_tensor(op, f"inputs[{i}]", x, shape, stored(weights.dtype), weights)
     images = sum(x.shape[0] for x in inputs[::terms])
     _check_groups(op, images, groups)
     for i in range(0, len(inputs), terms):
@@ -198,17 +213,33 @@ def check_node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | Non
             raise ValueError(
                 f"{op}: inputs[{i}] holds {inputs[i].shape[0]} images; it must hold whole groups of {images // groups}"
             )
-    check_tensor(op, "weights", weights, (groups, terms), first.dtype, first)
-    check_statistics(op, first, (groups, terms, first.shape[1]), mean, rstd)
+    check_statistics(op, weights, (groups, terms, first.shape[1]), mean, rstd)
     return images
 
 
-def check_tensor(op: str, name: str, x: Tensor, shape: tuple[int, ...], dtype: torch.dtype, first: Tensor) -> None:
-    """ValueError unless `x` has this shape and dtype and lies where `first` lies."""
+def check_tensor(
+    op: str,
+    name: str,
+    x: Tensor,
+    shape: tuple[int, ...],
+    dtype: torch.dtype | tuple[torch.dtype, ...],
+    first: Tensor,
+) -> None:
+    """ValueError unless `x` has this shape and (one of) this dtype and lies where `first` lies."""
     if x.device != first.device:
         raise ValueError(f"{op}: {name} is on {x.device}; it must be on {first.device}")
-    if x.dtype != dtype or tuple(x.shape) != shape:
-        raise ValueError(f"{op}: {name} is {x.dtype} {list(x.shape)}; it must be {dtype} {list(shape)}")
+    allowed = dtype if isinstance(dtype, tuple) else (dtype,)
+    if x.dtype not in allowed or tuple(x.shape) != shape:
+        raise ValueError(f"{op}: {name} is {x.dtype} {list(x.shape)}; it must be {_either(allowed)} {list(shape)}")
+
+
+def _either(dtypes: Sequence[torch.dtype]) -> str:
+    return " or ".join(map(str, dtypes))
+
+
+def _beside(dtype: torch.dtype) -> list[torch.dtype]:
+    """Of what gradients may be beside activations stored like this."""
+    return [wide for wide in FLOATS if dtype in stored(wide)]
 
 
 def _check_state(op: str, name: str, x: Tensor, dims: int, form: str) -> None:

@@ -167,8 +167,8 @@ FREE = frozenset(
     (
         *("resume", "seeds", "save", "out", "max_steps", "epochs", "checkpoint_every", "report_freq", "profile"),
         *("engine", "ds_config", "rank_timeout", "check_ranks_every"),
-        *("device", "backend", "supernet", "loader", "workers", "compile", "cuda_graphs", "channels_last"),
-        *("data", "download", "skip_bad_files", "init_from", "baselines"),
+        *("device", "backend", "supernet", "activation_storage", "loader", "workers", "compile", "cuda_graphs"),
+        *("channels_last", "data", "download", "skip_bad_files", "init_from", "baselines"),
         *("op_threshold", "parse_method", "no_arch_metric", "model_path", "arch_lr_gamma", "gpus"),
     )
 )

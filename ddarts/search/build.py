@@ -103,6 +103,7 @@ def make_network(config: SearchConfig, layout: Layout, num_classes: int, executi
         reductions=layout.reductions,
         stem=stem_for(config.dataset or "", config.imagenet_stem),
         execution=execution,
+        activation_storage=config.activation_storage,
     )
 
 
@@ -117,7 +118,9 @@ def build_searcher(
     layout = layout_of(config)
     group = group or single(device)
     seed_all(config.seed)
-    network = make_network(config, layout, num_classes, choose(config.supernet, device, precision))
+    network = make_network(
+        config, layout, num_classes, choose(config.supernet, device, precision, config.activation_storage)
+    )
     if config.init_from:
         load_search_weights(network, config.init_from)
     network.to(device).to(memory_format=memory_format(precision, device))

@@ -1,5 +1,7 @@
 """How much memory an iteration of a search takes."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,8 @@ def bytes_needed(config: SearchConfig, searcher: Searcher, precision: str) -> in
     """An estimate, from the shapes alone: nothing is computed and no memory taken."""
     own = searcher.network
     with torch.device("meta"):
-        network = make_network(config, searcher.layout, own.classifier.out_features, "reference").eval()
+        plain = replace(config, activation_storage="float32")
+        network = make_network(plain, searcher.layout, own.classifier.out_features, "reference").eval()
         side = sized(spec(config.dataset or ""), config.image_size, config.val_resize).image_size
         mixing = torch.empty(searcher.layout.layers, *searcher.alphas.logits.shape[1:])
         images = torch.empty(0, 3, side, side)
@@ -30,5 +33,7 @@ def bytes_needed(config: SearchConfig, searcher: Searcher, precision: str) -> in
             module.register_forward_hook(count)
     with torch.no_grad():
         network(images, mixing)
+    if own.activation_storage == "half":
+        kept -= kept * 5 // 12  # five sixths are the stages' outputs
     params = sum(parameter.numel() for parameter in own.parameters())
     return estimate(kept, params, -(-config.batch_size // config.accumulate), precision)

@@ -42,6 +42,7 @@ class FusedCell(SearchCell):
     What is not fused runs as the reference does (see _fuses).
     """
 
+    stored: torch.dtype | None = None  # how the outputs of stages are stored; None: like the states
     _held = False  # see hold_weights
     _returns = False  # see expect_return
     _kept: Sequence[Tensor] = ()  # stacks, while the weights are held
@@ -120,7 +121,7 @@ class FusedCell(SearchCell):
     def _job(self, weights: Tensor, stacks: Sequence[Tensor], others: OtherOperations) -> Forward:
         norms, stacked = self.parts.norms, self.parts.grouped(stacks)
         given = None if norms.batch else norms.given()
-        return Forward(self.plan, weights, stacked, given, others.forward, norms.eps, keep=others.record)
+        return Forward(self.plan, weights, stacked, given, others.forward, norms.eps, others.record, self.stored)
 
     def hold_weights(self, held: bool) -> None:
         """As SearchCell.hold_weights: the weights are stacked once."""

@@ -42,7 +42,8 @@ class Read(NamedTuple):
 class Forward:
     """One forward pass of one cell. weights: mixing weights [G, E, K], edges as α has them. given: BN's mean and
     rstd; None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is
-    freed at once."""
+    freed at once. stored: how the outputs of stages are stored, all that is kept but a sixth; None: like the states.
+    Whatever is computed with them is computed in the states' precision."""
 
     plan: CellPlan
     weights: Tensor
@@ -51,6 +52,7 @@ class Forward:
     others: Others
     eps: float
     keep: bool
+    stored: torch.dtype | None = None
 
     @cached_property
     def _call(self) -> Runner:
@@ -98,7 +100,7 @@ class Forward:
         table = None if given is None else [v.edges[rows].expand(groups, -1, -1, -1) for v in given]
         most, average, index, *pooled = self._call("pools", x, stride, self.eps, groups)
         kinds = depthwise[:cut], pointwise[:cut], [kind.dilation for kind in FIRST]
-        first, *opened = self._call("stage", x[None], *kinds, stride, None, None, self.eps, groups)
+        first, *opened = self._call("stage", x[None], *kinds, stride, None, None, self.eps, groups, self.stored)
         second, closed = [], []
         for s, kind in enumerate(SECOND):
             late = slice(cut + s, cut + s + 1)

@@ -19,6 +19,7 @@ from ddarts.supernet.reference import SearchCell
 STEM_MULTIPLIER = 3
 SIDE_BY_SIDE = 8  # ablated networks at a time: what they hold beside the whole network's grows with them
 EXECUTIONS = {"reference": SearchCell, "fused": FusedCell}  # the same modules and function, executed otherwise
+STORAGES = {"float32": None, "half": torch.float16}  # of a fused cell's stages (FusedCell.stored)
 States = tuple[Tensor, Tensor]
 
 
@@ -28,6 +29,7 @@ class SearchNetwork(nn.Module):
     The mixing weights are an input, not parameters: who updates them is the search's business.
     `stem`: see `space.stems`; after an ImageNet stem the first cell halves its first input, as in a derived network.
     `execution` says how cells are computed (EXECUTIONS); the function, parameters and state dictionaries are the same.
+    `activation_storage` (STORAGES): how fused cells store the outputs of their stages.
     Cells at `reductions` (default ⌊L/3⌋ and ⌊2L/3⌋) halve the resolution and double the channels.
     """
 
@@ -43,11 +45,18 @@ class SearchNetwork(nn.Module):
         reductions: Sequence[int] | None = None,
         stem: str = "cifar",
         execution: str = "reference",
+        activation_storage: str = "float32",
     ) -> None:
         super().__init__()
-        if execution not in EXECUTIONS:
-            raise ValueError(f"SearchNetwork: execution is {execution!r}; allowed are {', '.join(EXECUTIONS)}")
-        self.execution = execution
+        for name, value, allowed in (
+            ("execution", execution, EXECUTIONS),
+            ("activation_storage", activation_storage, STORAGES),
+        ):
+            if value not in allowed:
+                raise ValueError(f"SearchNetwork: {name} is {value!r}; allowed are {', '.join(allowed)}")
+        if execution != "fused" and activation_storage != "float32":
+            raise ValueError(f"SearchNetwork: activation_storage is {activation_storage!r}: of fused execution only")
+        self.execution, self.activation_storage = execution, activation_storage
         self.reductions = tuple(default_reductions(layers) if reductions is None else reductions)
         self.stem, (before, last), halve_first = _stem(stem, init_channels)
         channels = init_channels
@@ -68,6 +77,9 @@ class SearchNetwork(nn.Module):
                 )
             )
             before, last = last, multiplier * channels
+        for cell in self.cells:
+            if isinstance(cell, FusedCell):
+                cell.stored = STORAGES[activation_storage]
         self.classifier = nn.Linear(last, num_classes)
 
     @cached_property

@@ -101,12 +101,13 @@ def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rst
 
     weights [G, U]; mean and rstd [G, U, C], without them nothing is normalised. The inputs are runs of U tensors, the
     first run for the first networks, the next for those that follow: tensors [images, C, ...] of one run hold the
-    consecutive images of some of the groups, as many of each group. Returns all images, those of the runs in order.
+    consecutive images of some of the groups, as many of each group; where weights are float32, inputs may be float16.
+    Returns all images, those of the runs in order, in the dtype of weights.
     """
     groups, terms = weights.shape
     runs = [inputs[i : i + terms] for i in range(0, len(inputs), terms)]
     images = sum(run[0].shape[0] for run in runs) // groups
-    wide = accumulation_dtype(inputs[0].dtype)
+    wide = accumulation_dtype(weights.dtype)
     out, group = [], 0
     for run in runs:
         for part in zip(*(x.split(images) if images else [x] for x in run), strict=True):
@@ -118,14 +119,14 @@ def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rst
                 total += weights[group, u].to(wide) * z
             out.append(total)
             group += 1
-    return _into(layout_of(inputs[0]), inputs[0].dtype, torch.cat(out))
+    return _into(layout_of(inputs[0]), weights.dtype, torch.cat(out))
 
 
 def sums(
     grad: Tensor, inputs: Sequence[Tensor], norm: Sequence[int], mean: Tensor | None, rstd: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """All that the gradients of out = sum_u w[u] z[u] need, in one pass: sum grad, [C], and sum grad z[u], [U, C]
-    (inputs [N, C, ...])."""
+    (inputs [N, C, ...], float16 if they like where grad is float32)."""
     slope = grad.to(accumulation_dtype(grad.dtype))
     dots = [_sum(slope * _normalized(x.to(slope.dtype), u, norm, mean, rstd)) for u, x in enumerate(inputs)]
     return _sum(slope), torch.stack(dots)

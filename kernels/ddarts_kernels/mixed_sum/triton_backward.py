@@ -43,6 +43,7 @@ def sum_products(
     inner,
     tiles,
     ALIGNED: tl.constexpr,
+    HALVES: tl.constexpr,
     UNROLL: tl.constexpr,
     BO: tl.constexpr,
     BC: tl.constexpr,
@@ -59,7 +60,7 @@ def sum_products(
     tl.store(found + inputs * plane, over_channel(slope), c < channels)
     for at in tl.range(0, tl.load(row(table, length, COUNT)).to(tl.int32), loop_unroll_factor=UNROLL):
         u = tl.load(row(table, length, ORDER) + at).to(tl.int32)
-        x = load_input(table, length, u, offsets, inside, STORED, WIDE, ALIGNED)
+        x = load_input(table, length, u, offsets, inside, STORED, WIDE, ALIGNED, HALVES)
         z = normalized(x, mean, rstd, u, c, channels, tl.load(row(table, length, KIND) + u))
         tl.store(found + u * plane, over_channel(tl.where(inside, slope * z, 0.0)), c < channels)
 

@@ -132,6 +132,7 @@ def group_sums(
     inner,
     WIDE: tl.constexpr,
     ALIGNED: tl.constexpr,
+    HALVES: tl.constexpr,
     UNROLL: tl.constexpr,
     BO: tl.constexpr,
     BC: tl.constexpr,
@@ -145,6 +146,6 @@ def group_sums(
     g = tl.program_id(1)
     total = tl.zeros([BO, BC, BI], WIDE)
     for u in tl.range(g * terms, (g + 1) * terms, loop_unroll_factor=UNROLL):
-        x = load_input(table, 0, u, offsets, inside, STORED, WIDE, ALIGNED)
+        x = load_input(table, 0, u, offsets, inside, STORED, WIDE, ALIGNED, HALVES)
         total += widen(tl.load(weights + u), WIDE) * normalized(x, mean, rstd, u, c, channels, BATCH)
     tl.store(out + g.to(tl.int64) * outer * channels * inner + offsets, narrow(total, STORED), inside)

@@ -169,7 +169,8 @@ def _sums(
     """Sums over each channel of grad z[u], and of grad in the last row, [U + 1, C]; fills grad_weights."""
     inputs, channels, tiles = common["inputs"], tiling.channels, tiling.tiles
     partial = totals.new_empty((inputs + 1, tiles, channels))
-    launch(sum_products, (tiling.programs,), partial=partial, tiles=tiles, UNROLL=tiling.unroll, **common)
+    sides = {"tiles": tiles, "HALVES": False, "UNROLL": tiling.unroll}
+    launch(sum_products, (tiling.programs,), partial=partial, **sides, **common)
     sums = totals.new_empty((inputs + 1, channels))
     launch(
         finish_gradients,
@@ -203,11 +204,12 @@ def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rst
     with torch.cuda.device_of(first):
         layout = layout_of(first)
         dense = [x.contiguous(memory_format=layout) for x in inputs]
-        out = torch.empty_like(first[:1].expand(images * groups, *first.shape[1:]), memory_format=layout)
         weights, mean, rstd = _contiguous(weights, mean, rstd)
-        size = images * first[0].numel() * first.element_size()
+        shape = first[:1].expand(images * groups, *first.shape[1:])
+        out = torch.empty_like(shape, memory_format=layout, dtype=weights.dtype)
+        size = images * first[0].numel()
         addresses = [
-            x.data_ptr() + group * size
+            _address(x, weights.dtype) + group * size * x.element_size()
             for at in range(0, len(dense), terms)
             for group in range(dense[at].shape[0] // images)
             for x in dense[at : at + terms]
@@ -222,8 +224,8 @@ def node_sum(inputs: Sequence[Tensor], weights: Tensor, mean: Tensor | None, rst
             mean=mean,
             rstd=rstd,
             terms=terms,
-            WIDE=TYPES[accumulation_dtype(first.dtype)],
-            ALIGNED=aligned([*addresses, size, out.data_ptr()]),
+            WIDE=TYPES[accumulation_dtype(weights.dtype)],
+            **_reading([*addresses, out.data_ptr()]),
             UNROLL=tiling.unroll,
             **tiling.sides,
         )
@@ -241,7 +243,7 @@ def sums(
         grad = grad.contiguous(memory_format=layout)
         dense = [x.contiguous(memory_format=layout) for x in inputs]
         mean, rstd = _contiguous(mean, rstd)
-        addresses = [x.data_ptr() for x in dense]
+        addresses = [_address(x, grad.dtype) for x in dense]
         table, length = known_plan(addresses, norm, grad.device)
         tiling = tiling_of(grad, layout, by_channel=True)
         partial = grad.new_empty((len(inputs) + 1, tiling.tiles, tiling.channels), dtype=accumulation_dtype(grad.dtype))
@@ -254,13 +256,23 @@ def sums(
             inputs=len(inputs),
             length=length,
             tiles=tiling.tiles,
-            ALIGNED=aligned([*addresses, grad.data_ptr()]),
             UNROLL=tiling.unroll,
+            **_reading([*addresses, grad.data_ptr()]),
             **_normalization(norm, mean, rstd),
             **tiling.sides,
         )
         dots, own = totals(partial[:-1]), totals(partial[-1:])
     return own[0], dots
+
+
+def _address(x: Tensor, dtype: torch.dtype) -> int:
+    """For the table: odd where `x` is stored in half precision beside `dtype`."""
+    return x.data_ptr() + (x.dtype != dtype)
+
+
+def _reading(addresses: Sequence[int]) -> dict[str, bool]:
+    """What load_input is told of the addresses of the table, and those that are read or written with them."""
+    return {"ALIGNED": aligned([at - at % 2 for at in addresses]), "HALVES": any(at % 2 for at in addresses)}
 
 
 def _contiguous(*tensors: Any) -> list[Any]:
@@ -293,9 +305,10 @@ def _launches(
     with listed() as launches:
         forward(x, weights, every, [norm] * inputs, given, given, keep, True, 1e-5)
         backward(x[0], x, weights, every, [norm] * inputs, mean, mean, keep, True, every, True)
-        sums(x[0], x, [norm] * inputs, mean, mean)
         both = None if mean is None else torch.stack([mean, mean])
-        node_sum([*x, *x], torch.empty(2, inputs, dtype=dtype), both, both)
+        for read in [x] if dtype != torch.float32 else [x, [x[0], *(v.half() for v in x[1:])]]:
+            sums(x[0], read, [norm] * inputs, mean, mean)
+            node_sum([*read, *read], torch.empty(2, inputs, dtype=dtype), both, both)
     order = "NHWC" if layout == torch.channels_last else "NCHW"
     name = f"{str(dtype)[6:]} {inputs} x {list(shape)} {order} {norm.name}"
     return [(name, found) for found in launches]

@@ -17,9 +17,10 @@ from torch import Tensor
 from ddarts_kernels.triton_table import pointer
 from ddarts_kernels.triton_values import widen
 
-# Rows of the table. Given: addresses of the inputs and of their gradients (0: not read, not wanted), the input that
-# each term weighs, how each input is normalised. Found on the device: the same where a kept term reads the input, else
-# DEAD; the inputs to sum over, in order; how many those are.
+# Rows of the table. Given: addresses of the inputs (one more where an input is stored in half precision beside float32)
+# and of their gradients (0: not read, not wanted), the input that each term weighs, how each input is normalised. Found
+# on the device: the same where a kept term reads the input, else DEAD; the inputs to sum over, in order; how many those
+# are.
 ADDRESS = tl.constexpr(0)
 TARGET = tl.constexpr(1)
 SOURCE = tl.constexpr(2)
@@ -124,10 +125,29 @@ def row(table, length, NAME: tl.constexpr):
 
 
 @triton.jit
-def load_input(table, length, u, offsets, inside, STORED: tl.constexpr, WIDE: tl.constexpr, ALIGNED: tl.constexpr):
-    """The elements of input u at `offsets`, zero outside."""
-    x = pointer(tl.load(row(table, length, ADDRESS) + u), STORED, ALIGNED)
-    return widen(tl.load(x + offsets, inside, other=0.0), WIDE)
+def load_input(
+    table,
+    length,
+    u,
+    offsets,
+    inside,
+    STORED: tl.constexpr,
+    WIDE: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    HALVES: tl.constexpr = False,
+):
+    """The elements of input u at `offsets`, zero outside. HALVES: inputs may be stored in half precision; one of two
+    loads then reads nothing, which leaves several inputs under way, as a branch would not."""
+    address = tl.load(row(table, length, ADDRESS) + u)
+    if HALVES:
+        half = address % 2 == 1
+        address -= address % 2
+        narrow = tl.load(pointer(address, tl.float16, ALIGNED) + offsets, inside & half, other=0.0)
+        full = tl.load(pointer(address, STORED, ALIGNED) + offsets, inside & (half == 0), other=0.0)
+        x = tl.where(half, widen(narrow, WIDE), widen(full, WIDE))
+    else:
+        x = widen(tl.load(pointer(address, STORED, ALIGNED) + offsets, inside, other=0.0), WIDE)
+    return x
 
 
 @triton.jit

@@ -28,18 +28,24 @@ def forward(
     rstd: Tensor | None,
     eps: float,
     groups: int,
+    dtype: torch.dtype | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """x [X, N, H, W, C], depthwise[s] [E, K, K, C], pointwise[s] [E, C, C] (in, out), mean and rstd [G, X, C] of
     BN before the ReLU (None: no BN) → y[s] [E, N, h, w, C], and each group's statistics mean and rstd of y,
     [G, S, E, C].
 
-    Padding keeps H and W at stride 1. Statistics are of y as computed, before it is rounded to the dtype of x.
+    Padding keeps H and W at stride 1. y is stored as `dtype` (None: that of x). Statistics are of y as computed, before
+    it is rounded to it: roundings to the nearest nearly cancel in them.
     """
     wide = accumulation_dtype(x.dtype)
     u = _normalized(x.to(wide), mean, rstd, groups).relu()
     y = [_stage(u, d.to(wide), p.to(wide), a, stride) for d, p, a in zip(depthwise, pointwise, dilation, strict=True)]
     found = [statistics(v, eps, groups) for v in y]
-    return [like(v, x) for v in y], torch.stack([m for m, _ in found], 1), torch.stack([r for _, r in found], 1)
+    return (
+        [v.to(dtype or x.dtype) for v in y],
+        torch.stack([m for m, _ in found], 1),
+        torch.stack([r for _, r in found], 1),
+    )
 
 
 def backward(
@@ -57,11 +63,11 @@ def backward(
 ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
     """Gradients for dy[s][e] = coefficients[s, e, 0]·grads[s·E + e] + coefficients[s, e, 1]·y[s][e]
     + coefficients[s, e, 2], the form in which BN's backward gives them. grads: S·E tensors [N, h, w, C];
-    coefficients [S, E, 3, C].
+    coefficients [S, E, 3, C]. x and y may be float16 where grads are float32.
 
-    Returns dz [X, N, H, W, C], the gradient in front of the ReLU, summed over all that read an input; the gradients of
-    depthwise and pointwise (empty lists unless need_weights); with mean and rstd [X, C], sums [X, 2, C] = Σ dz and
-    Σ dz·z, for the backward of the BN in front (else empty).
+    Returns dz [X, N, H, W, C] in the dtype of grads, the gradient in front of the ReLU, summed over all that read an
+    input; the gradients of depthwise and pointwise (empty lists unless need_weights); with mean and rstd [X, C], sums
+    [X, 2, C] = Σ dz and Σ dz·z, for the backward of the BN in front (else empty).
     """
     wide = accumulation_dtype(x.dtype)
     z = normalized(x.to(wide), mean, rstd)
@@ -77,9 +83,9 @@ def backward(
         for target, value, reference in zip(weights, found, (d, p), strict=False):
             target.append(like(value, reference))
     if mean is None:
-        return like(dz, x), *weights, dz.new_empty(0)
+        return like(dz, grads[0]), *weights, dz.new_empty(0)
     sums = torch.stack([dz.flatten(1, 3).sum(1), (dz * z).flatten(1, 3).sum(1)], dim=1)
-    return like(dz, x), *weights, sums
+    return like(dz, grads[0]), *weights, sums
 
 
 def _normalized(x: Tensor, mean: Tensor | None, rstd: Tensor | None, groups: int) -> Tensor:

@@ -36,7 +36,9 @@ def middle_gradients(
     channels,
     EDGES: tl.constexpr,
     KINDS: tl.constexpr,
-    STORED: tl.constexpr,
+    SLOPE: tl.constexpr,
+    OUTPUT: tl.constexpr,
+    WEIGHT: tl.constexpr,
     ALIGNED: tl.constexpr,
     PRECISION: tl.constexpr,
     BP: tl.constexpr,
@@ -44,7 +46,7 @@ def middle_gradients(
     BO: tl.constexpr,
     WIDE_INDEX: tl.constexpr,
 ):
-    """Program (tile, kind and edge, channels between): m."""
+    """Program (tile, kind and edge, channels between): m. SLOPE, OUTPUT, WEIGHT: types of grads, y and pointwise."""
     WIDE: tl.constexpr = middle.dtype.element_ty
     t = tl.program_id(0)
     if WIDE_INDEX:
@@ -54,10 +56,10 @@ def middle_gradients(
     e = line % EDGES
     p = t * BP + tl.arange(0, BP)
     known = p < pixels
-    grad = pointer(tl.load(table + line), STORED, ALIGNED)
+    grad = pointer(tl.load(table + line), SLOPE, ALIGNED)
     plane = pixels.to(tl.int64) * channels
-    y = pointer(tl.load(table + KINDS * EDGES + s), STORED, ALIGNED) + e * plane
-    mixes = pointer(tl.load(table + KINDS * (EDGES + 1) + s), STORED, ALIGNED) + e * channels * channels
+    y = pointer(tl.load(table + KINDS * EDGES + s), OUTPUT, ALIGNED) + e * plane
+    mixes = pointer(tl.load(table + KINDS * (EDGES + 1) + s), WEIGHT, ALIGNED) + e * channels * channels
     c = tl.program_id(2) * BO + tl.arange(0, BO)
     total = tl.zeros([BP, BO], WIDE)
     for first in range(0, channels, BC):
@@ -146,6 +148,7 @@ def mix_gradients(
     STRIDE: tl.constexpr,
     INPUTS: tl.constexpr,
     GROUPS: tl.constexpr,
+    SLOPE: tl.constexpr,
     ALIGNED: tl.constexpr,
     PRECISION: tl.constexpr,
     BP: tl.constexpr,
@@ -156,14 +159,13 @@ def mix_gradients(
     """Program (chunk, edge, input and output channels): the gradient of pointwise, Σ middleᵀ·dy, behind those of the
     taps in `partial`; what lies between the convolutions is computed again. table, y, coefficients: of this kind."""
     WIDE: tl.constexpr = partial.dtype.element_ty
-    STORED: tl.constexpr = x.dtype.element_ty
     e = tl.program_id(1)
     blocks = tl.cdiv(channels, BO)
     c = (tl.program_id(2) // blocks) * BC + tl.arange(0, BC)
     o = (tl.program_id(2) % blocks) * BO + tl.arange(0, BO)
     pixels = images * out_height * out_width
     tiles = tl.cdiv(pixels, BP)
-    grad = pointer(tl.load(table + e), STORED, ALIGNED)
+    grad = pointer(tl.load(table + e), SLOPE, ALIGNED)
     y += e.to(tl.int64) * pixels * channels
     x, mean, rstd = input_of(x, mean, rstd, e, 0, images, height, width, channels, INPUTS, GROUPS)
     taps = depthwise + e * K * K * channels
@@ -232,6 +234,7 @@ def input_gradients(
     STRIDE: tl.constexpr,
     INPUTS: tl.constexpr,
     GROUPS: tl.constexpr,
+    WEIGHT: tl.constexpr,
     ALIGNED: tl.constexpr,
     BP: tl.constexpr,
     BC: tl.constexpr,
@@ -239,7 +242,6 @@ def input_gradients(
 ):
     """Program (tile, input, channels): dz, and with BN the tile's share of Σ dz and Σ dz·z, partial [X, 2, T, C]."""
     WIDE: tl.constexpr = middle.dtype.element_ty
-    STORED: tl.constexpr = x.dtype.element_ty
     t = tl.program_id(0)
     if WIDE_INDEX:
         t = t.to(tl.int64)
@@ -251,7 +253,7 @@ def input_gradients(
     plane = out_height.to(tl.int64) * images * out_width * channels
     total = tl.zeros([BP, BC], WIDE)
     for kind in tl.static_range(len(KERNELS)):
-        taps = pointer(tl.load(table + len(KERNELS) * (EDGES + 2) + kind), STORED, ALIGNED)
+        taps = pointer(tl.load(table + len(KERNELS) * (EDGES + 2) + kind), WEIGHT, ALIGNED)
         for e in range(own, EDGES, INPUTS):
             m = middle + (kind * EDGES + e) * plane
             own_taps = taps + e * KERNELS[kind] * KERNELS[kind] * channels
@@ -263,7 +265,7 @@ def input_gradients(
     total = tl.where((z > 0) | (z != z), total, 0.0)
     mask = known[:, None] & (c < channels)[None, :]
     at = dz + own.to(tl.int64) * pixels * channels + p[:, None] * channels + c[None, :]
-    tl.store(at, narrow(total, STORED), mask)
+    tl.store(at, narrow(total, dz.dtype.element_ty), mask)
     if partial is not None:
         tiles = tl.cdiv(pixels, BP)
         out = partial + (own.to(tl.int64) * 2 * tiles + t) * channels + c

@@ -4,13 +4,14 @@ Nothing waits for the device and nothing is copied from the host, so both functi
 are formed in the type of sums within a tile and in float64 over tiles, always in the same order: same bits each time.
 
 Products of float32 are those of float32, unless torch is told otherwise (torch.backends.cuda.matmul.fp32_precision =
-"tf32"). In half precision tensor cores are used: the pointwise weights are exact in TF32, and what lies between the
+"tf32"). With weights in half precision tensor cores are used: they are exact in TF32, and what lies between the
 convolutions is cut to 11 bits, no coarser than the result is stored.
 
 Legend: see reference.py; P pixels of a group of an output, T tiles of them.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import triton
@@ -35,11 +36,13 @@ def forward(
     rstd: Tensor | None,
     eps: float,
     groups: int,
+    dtype: torch.dtype | None = None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """See reference.forward. S + 1 launches."""
     this = Problem.of(x, depthwise, pointwise, dilation, stride, mean, rstd, groups)
     _, height, width = this.out
-    y = [x.new_empty((this.edges, x.shape[1], height, width, this.channels)) for _ in depthwise]
+    size = this.edges, x.shape[1], height, width, this.channels
+    y = [x.new_empty(size, dtype=dtype) for _ in depthwise]
     shape = groups, this.kinds, this.edges
     if x.numel() == 0:
         centre = x.new_zeros((*shape, this.channels), dtype=this.wide)
@@ -83,19 +86,21 @@ def backward(
     if x.numel() == 0:
         taps, mixes = ([torch.zeros_like(w) for w in group if need_weights] for group in (depthwise, pointwise))
         shape = (0,) if mean is None else (len(x), 2, this.channels)
-        return torch.empty_like(this.x), taps, mixes, x.new_zeros(shape, dtype=this.wide)
+        return torch.empty_like(this.x, dtype=grads[0].dtype), taps, mixes, x.new_zeros(shape, dtype=this.wide)
     with torch.cuda.device_of(x):
         grads, y = ([v.contiguous() for v in group] for group in (grads, y))
         coefficients = coefficients.contiguous()
         addresses = [v.data_ptr() for group in (grads, y, this.pointwise, this.depthwise) for v in group]
         table, even = device_table(addresses, len(addresses), x.device), aligned(addresses)
-        middle = _middle(this, table, even, coefficients)
-        taps, mixes = _weights(this, table, even, y, coefficients, middle) if need_weights else ([], [])
-        dz, sums = _input(this, table, even, middle)
+        middle = _middle(this, table, even, coefficients, TYPES[grads[0].dtype], TYPES[y[0].dtype])
+        taps, mixes = ([], [])
+        if need_weights:
+            taps, mixes = _weights(this, table, even, y, coefficients, middle, TYPES[grads[0].dtype])
+        dz, sums = _input(this, table, even, middle, grads[0].dtype)
     return dz, taps, mixes, sums
 
 
-def _middle(this: Problem, table: Tensor, even: bool, coefficients: Tensor) -> Tensor:
+def _middle(this: Problem, table: Tensor, even: bool, coefficients: Tensor, slope: Any, output: Any) -> Tensor:
     """The gradients of what lies between the convolutions, [S, E, N, h, w, C]."""
     middle = this.x.new_empty((this.kinds, this.edges, *this.out, this.channels), dtype=this.wide)
     launch(
@@ -108,7 +113,9 @@ def _middle(this: Problem, table: Tensor, even: bool, coefficients: Tensor) -> T
         channels=this.channels,
         EDGES=this.edges,
         KINDS=this.kinds,
-        STORED=TYPES[this.x.dtype],
+        SLOPE=slope,
+        OUTPUT=output,
+        WEIGHT=TYPES[this.pointwise[0].dtype],
         ALIGNED=even,
         PRECISION=this.precision,
         **this.tiled("BC", "BO"),
@@ -116,9 +123,9 @@ def _middle(this: Problem, table: Tensor, even: bool, coefficients: Tensor) -> T
     return middle
 
 
-def _input(this: Problem, table: Tensor, even: bool, middle: Tensor) -> tuple[Tensor, Tensor]:
+def _input(this: Problem, table: Tensor, even: bool, middle: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """dz, and its sums [X, 2, C] where there is BN."""
-    dz, inputs = torch.empty_like(this.x), len(this.x)
+    dz, inputs = torch.empty_like(this.x, dtype=dtype), len(this.x)
     tiles = triton.cdiv(this.x[0, ..., 0].numel(), this.blocks["BP"])
     partial = None
     if this.mean is not None:
@@ -133,6 +140,7 @@ def _input(this: Problem, table: Tensor, even: bool, middle: Tensor) -> tuple[Te
         KERNELS=tuple(kernel.shape[1] for kernel in this.depthwise),
         DILATIONS=tuple(this.dilation),
         EDGES=this.edges,
+        WEIGHT=TYPES[this.depthwise[0].dtype],
         ALIGNED=even,
         **this.reading("BC"),
     )
@@ -142,7 +150,7 @@ def _input(this: Problem, table: Tensor, even: bool, middle: Tensor) -> tuple[Te
 
 
 def _weights(
-    this: Problem, table: Tensor, even: bool, y: Sequence[Tensor], coefficients: Tensor, middle: Tensor
+    this: Problem, table: Tensor, even: bool, y: Sequence[Tensor], coefficients: Tensor, middle: Tensor, slope: Any
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The gradients of depthwise and pointwise."""
     made = [torch.empty_like(w) for pair in zip(this.depthwise, this.pointwise, strict=True) for w in pair]
@@ -170,6 +178,7 @@ def _weights(
             y=y[s],
             coefficients=coefficients[s],
             depthwise=kernel,
+            SLOPE=slope,
             ALIGNED=even,
             PRECISION=this.precision,
             **size,
@@ -191,21 +200,31 @@ def ahead_of_time() -> Iterator[tuple[str, Launch]]:
         yield from _launches(dtype, (96, 32, 32, 32), first, 2, norm=False)
         yield from _launches(dtype, (96, 8, 8, 144), second5, 1, norm=True)
     yield from _launches(torch.float64, (8, 8, 8, 16), first, 2, norm=False)
+    yield from _launches(torch.float32, (96, 32, 32, 16), first, 1, norm=False, stored=torch.float16)
+    yield from _launches(torch.float32, (96, 32, 32, 16), second5, 1, norm=True, stored=torch.float16)
+    yield from _launches(torch.float32, (96, 8, 8, 64), second5, 1, norm=True, stored=torch.float16)
 
 
 def _launches(
-    dtype: torch.dtype, size: tuple[int, ...], kinds: Sequence[tuple[int, int]], stride: int, *, norm: bool
+    dtype: torch.dtype,
+    size: tuple[int, ...],
+    kinds: Sequence[tuple[int, int]],
+    stride: int,
+    *,
+    norm: bool,
+    stored: torch.dtype | None = None,
 ) -> list[tuple[str, Launch]]:
     edges, channels, wide = 4, size[3], torch.promote_types(dtype, torch.float32)
     inputs = edges if norm else 1
-    x = torch.empty((inputs, *size), dtype=dtype)
+    x = torch.empty((inputs, *size), dtype=stored if norm and stored else dtype)
     depthwise = [torch.empty((edges, k, k, channels), dtype=dtype) for k, _ in kinds]
     pointwise = [torch.empty((edges, channels, channels), dtype=dtype) for _ in kinds]
     mean = torch.empty((inputs, channels), dtype=wide) if norm else None
     terms = (x, depthwise, pointwise, [d for _, d in kinds], stride, mean, mean)
     coefficients = torch.empty((len(kinds), edges, 3, channels), dtype=wide)
     with listed() as launches:
-        y, _, _ = forward(*terms, 1e-5, 1)
-        backward([v for made in y for v in made], y, coefficients, *terms, True)
-    name = f"{str(dtype)[6:]} {list(x.shape)} {'/'.join(str(k) for k, _ in kinds)} stride {stride}"
+        y, _, _ = forward(*terms, 1e-5, 1, stored)
+        backward([v.to(dtype) for made in y for v in made], y, coefficients, *terms, True)
+    names = [str(kind)[6:] for kind in (dtype, stored) if kind is not None]
+    name = f"{'/'.join(names)} {list(x.shape)} {'/'.join(str(k) for k, _ in kinds)} stride {stride}"
     return [(name, found) for found in launches]

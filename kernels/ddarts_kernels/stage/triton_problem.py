@@ -76,7 +76,7 @@ class Problem:
     @property
     def precision(self) -> str:
         """How tl.dot multiplies (see triton_impl.py)."""
-        half = self.x.dtype in (torch.float16, torch.bfloat16)
+        half = self.pointwise[0].dtype in (torch.float16, torch.bfloat16)
         return "tf32" if half or torch.backends.cuda.matmul.fp32_precision == "tf32" else "ieee"
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The benchmark of search iterations: five contestants, their rows, and what is refused."""
+"""The benchmark of search iterations: six contestants, their rows, and what is refused."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from ddarts_benchmarks import agreement, iterations, memory, search
 from ddarts_benchmarks.correct import WrongKernelError
-from ddarts_benchmarks.iterations import COMPILED, EXACT, PUBLISHED, Case
+from ddarts_benchmarks.iterations import COMPILED, EXACT, HALF, PUBLISHED, Case
 from ddarts_benchmarks.published import ATEN_EVENTS, PublishedSearch, aten_events
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from tests.unit.search.published_loop import PublishedLoop
 
 CPU = torch.device("cpu")
 TINY = Case("ddarts", 2, 2, 2, 4)
-NAMES = {*PUBLISHED, *EXACT, COMPILED}
+NAMES = {*PUBLISHED, *EXACT, COMPILED, HALF}
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_rows_ratios_and_memory_are_written(capsys: Any, tmp_path: Path, tiny: N
     assert set(shown["ratios"]) == NAMES - {"ours"} and set(shown["seconds"]) == set(shown["peak_memory"]) == NAMES
     assert all(set(found) == {"min", "median", "max"} for found in shown["ratios"].values())
     assert shown["peak_memory_ratio"] == 1 and shown["aten_events"] == {"published": ATEN_EVENTS, "measured": None}
-    assert [row["contestant"] for row in shown["results"]] == [*PUBLISHED, EXACT[0], COMPILED, EXACT[1]]
-    ours = shown["results"][-1]
+    assert [row["contestant"] for row in shown["results"]] == [*PUBLISHED, EXACT[0], COMPILED, EXACT[1], HALF]
+    ours = shown["results"][-2]
     assert ours["baseline"] == "exact_reference" and ours["ratio"] == shown["ratios"]["exact_reference"]
     assert Path(shown["figures"][0]).read_bytes()[:4] == b"\x89PNG"
     assert main(words) == 0
@@ -107,10 +107,10 @@ def test_who_does_not_fit_into_memory_is_left_out_and_named(monkeypatch: pytest.
     monkeypatch.setattr(memory, "available", lambda _: 4 << 30)
     peaks = dict.fromkeys(NAMES, 1 << 30) | {"published": 4 << 29}
     assert (
-        search._fitting(first, first, peaks, CPU, left_out) == [*PUBLISHED, EXACT[0], COMPILED, EXACT[1]]
+        search._fitting(first, first, peaks, CPU, left_out) == [*PUBLISHED, EXACT[0], COMPILED, EXACT[1], HALF]
         and not left_out
     )
-    assert search._fitting(large, first, peaks, CPU, left_out) == [EXACT[0], COMPILED, EXACT[1]]
+    assert search._fitting(large, first, peaks, CPU, left_out) == [EXACT[0], COMPILED, EXACT[1], HALF]
     assert left_out[0] == "published, ddarts, batch 64: takes 8.4 GiB, and 4.0 GiB are free"
 
 

@@ -78,6 +78,7 @@ ARRIVES = {
     "init_channels": (4, lambda s: s.network.stem[0].out_channels // 3),
     "steps": (3, lambda s: s.network.cells[0].steps),
     "supernet": ("fused", lambda s: s.network.execution),
+    "activation_storage": ("half", lambda s: s.network.activation_storage),
     "multiplier": (1, lambda s: s.network.cells[0].multiplier),
     "ablation_every": (3, lambda s: s.iteration.ablation_every),
     "accumulate": (3, lambda s: s.iteration.parts),
