@@ -26,6 +26,8 @@ _COLOURS = {
     "exact_compiled_sums": "#3a7d44",
     "ours": "#0068a8",
     "ours_bf16": "#00835f",
+    "ours_half": "#00835f",
+    "ours_without_graphs": "#d55e00",
     "dataloader": "#6b7280",
     "torchvision": "#b4588f",
     "resident": "#0068a8",

@@ -54,7 +54,7 @@ class SearchConfig(common.RunOptions, common.ComputeOptions, common.DataOptions)
     )
     activation_storage: str = option(
         "float32",
-        "how the fused search network keeps what its backward pass reads; half: about half of the memory of a step",
+        "how the fused search network stores the outputs of its stages; half (float16) takes a third less memory",
         choices=("float32", "half"),
     )
     cuda_graphs: str = option(

@@ -79,8 +79,8 @@ def _stage_fake(
     _, images, height, width, channels = x.shape
     edges = depthwise[0].shape[0]
     shape = (edges, images, pooled(height, stride), pooled(width, stride), channels)
-    found = (_wide(x, (groups, len(depthwise), edges, channels)) for _ in range(2))
-    return [x.new_empty(shape, dtype=dtype) for _ in depthwise], *found
+    mean, rstd = (_wide(x, (groups, len(depthwise), edges, channels)) for _ in range(2))
+    return [x.new_empty(shape, dtype=dtype) for _ in depthwise], mean, rstd
 
 
 def _stage_backward(*arguments: Any) -> tuple[Any, ...]:

@@ -42,7 +42,7 @@ class Read(NamedTuple):
 class Forward:
     """One forward pass of one cell. weights: mixing weights [G, E, K], edges as α has them. given: BN's mean and
     rstd; None: those of the batch. keep: whether a backward pass may follow; without, what no node reads is
-    freed at once. stored: how the outputs of stages are stored, all that is kept but a sixth; None: like the states.
+    freed at once. stored: how the outputs of stages are stored, most of what is kept; None: like the states.
     Whatever is computed with them is computed in the states' precision."""
 
     plan: CellPlan

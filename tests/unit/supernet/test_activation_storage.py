@@ -1,4 +1,4 @@
-"""Half storage of the fused search network: half of the memory, nearly the same numbers, and overflows are told."""
+"""Half storage of the fused search network: less memory, nearly the same numbers, and overflows are told."""
 
 from collections import Counter
 
