@@ -96,6 +96,7 @@ def test_as_accurate_as_torch(backend: str) -> None:
 
 
 @backends
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")  # numpy, in the interpreter
 def test_numbers_beyond_half_precision_become_infinite(backend: str) -> None:
     """Not the largest number that there is: a wrong result must show."""
     case = make(Shape((1, 3, 3, 4), ((1, 1),), edges=1), FLOAT, normal(FLOAT, 6))
