@@ -1,6 +1,6 @@
 """`ddarts bench data`: training batches from memory and from JPEG files, by every loader, in turns.
 
-Of every pass: wall time, and CPU time of this process and its children. And how long a search step waits for them.
+Of every pass: wall time, and CPU time of this process and its children. And how long steps wait for them (waits.py).
 """
 
 import itertools
@@ -9,7 +9,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 import torch
 
 from ddarts.runtime.availability import dali_problem
-from ddarts_benchmarks import iterations, plots
+from ddarts_benchmarks import plots, waits
 from ddarts_benchmarks.correct import WrongKernelError, failures
 from ddarts_benchmarks.photographs import make_tree
-from ddarts_benchmarks.pipelines import BASELINE, Batch, Case, Epoch, contestants, epochs, image_set
+from ddarts_benchmarks.pipelines import BASELINE, Case, Epoch, contestants, epochs, image_set
 from ddarts_benchmarks.registry import Outcome, Settings
 from ddarts_benchmarks.rows import Row, row
 from ddarts_benchmarks.timing import ratios, spread
@@ -31,8 +31,6 @@ logger = logging.getLogger("ddarts.benchmarks")
 FILES = 64  # JPEG files of each class, and the side of the largest
 SIDE = 375
 H100_SEARCH = 2 * 96 / 0.017  # images a second that a fused search on one H100 is expected to take: 2 x 96 in 17 ms
-_STEPS = 3  # search steps whose waits are measured
-_SEARCH = {False: iterations.Case("ddarts", 64), True: iterations.Case("ddarts", 16, 4, 3)}
 _FEW = 2  # batches that are compared before anything is timed
 _ALLOWED = {"memory": 1e-4, "files": 0.05}  # mean difference of normalised pixels from our torchvision loader
 
@@ -54,6 +52,7 @@ def measure(settings: Settings) -> Outcome:
     problem = dali_problem()
     rows: list[Row] = []
     summaries: dict[str, dict[str, Any]] = {}
+    training: dict[str, waits.Shares] = {}
     with tempfile.TemporaryDirectory(prefix="bench-data-") as folder:
         tree = make_tree(Path(folder), 8 if settings.quick else FILES, 1, SIDE)
         before = torch.get_num_threads()
@@ -63,9 +62,11 @@ def measure(settings: Settings) -> Outcome:
             rows += [_row("wall", case, name, wall) for name in wall] + [_row("cpu", case, name, cpu) for name in cpu]
             summaries[str(case)] = _summary(case, wall, cpu)
             logger.info("%s: measured", case)
+            training[str(case)] = waits.of_training(case, tree, settings)
         torch.set_num_threads(before)
-        waits = _waits(tree, settings)
-    summary = {"h100_search_images_per_second": H100_SEARCH, "cases": summaries, "waiting": waits}
+        searching = waits.of_search(tree, settings)
+    summary: dict[str, Any] = {"h100_search_images_per_second": H100_SEARCH, "cases": summaries}
+    summary["waiting"] = {"search": searching, "training": training}
     draw = partial(plots.draw_rates, summaries)
     return Outcome(rows, [f"dali: {problem}"] if problem else [], summary, draw)
 
@@ -133,37 +134,3 @@ def _summary(case: Case, wall: Seconds, cpu: Seconds) -> dict[str, Any]:
         "per_core_ratios": {name: ratios(cpu[BASELINE], values) for name, values in cpu.items() if name != BASELINE},
         "share_of_h100_search": {name: rate["median"] / H100_SEARCH for name, rate in rates.items()},
     }
-
-
-def _waits(tree: Path, settings: Settings) -> dict[str, dict[str, float]]:
-    """The share of search steps that is spent waiting for their two batches, by loader."""
-    case = _SEARCH[settings.quick]
-    source = Case("memory", case.side, case.batch, 2 * _STEPS + 2, torch.get_num_threads())
-    images = image_set(source, tree)
-    found = {}
-    for name in contestants(source):
-        search = iterations.exact_iteration("ours", case, settings.device)
-        found[name] = _shares(
-            search, [_endless(epochs(name, source, images, settings.device)) for _ in range(2)], settings
-        )
-    logger.info("waiting: measured on %s", case)
-    return found
-
-
-def _endless(epoch: Epoch) -> Iterator[Batch]:
-    for number in itertools.count():
-        yield from epoch(number)
-
-
-def _shares(search: iterations.Iteration, halves: Sequence[Iterator[Batch]], settings: Settings) -> dict[str, float]:
-    shares = []
-    for step in range(1 + _STEPS):  # the first one warms up
-        started = time.perf_counter()
-        valid, train = (next(half) for half in halves)
-        waited = time.perf_counter() - started
-        search.architecture_step(valid, step)
-        search.weight_step(train, step)
-        if settings.device.type == "cuda":
-            torch.cuda.synchronize(settings.device)
-        shares.append(waited / (time.perf_counter() - started))
-    return spread(shares[1:])

@@ -31,6 +31,7 @@ class Case:
     drop_path: float = 0.1
     rate: float = 0.025
     dtype: torch.dtype = torch.float32
+    dataset: str = "cifar10"  # decides the stem
 
     def __str__(self) -> str:
         return f"{self.arch}, batch {self.batch}"
@@ -84,7 +85,7 @@ def _config(name: str, case: Case, device: torch.device) -> TrainConfig:
         arch=case.arch,
         layers=case.layers,
         init_channels=case.channels,
-        dataset="cifar10",
+        dataset=case.dataset,
         auxiliary=True,
         auxiliary_weight=AUXILIARY,
         learning_rate=case.rate,

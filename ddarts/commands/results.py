@@ -174,13 +174,19 @@ def _loaders(result: Result) -> list[str]:
             ratio, per_core = found["ratios"].get(name), found["per_core_ratios"].get(name)
             faster = [f"{factor['median']:.2f}" if factor else "" for factor in (ratio, per_core)]
             rows.append((case, name, f"{rate['median']:,.0f}", f"{cpu['median']:,.0f}", *faster, f"{share:.1%}"))
-    waits = [(name, "{min:.2%} {median:.2%} {max:.2%}".format(**share)) for name, share in result["waiting"].items()]
+    waits = {"a search": result["waiting"]["search"], **result["waiting"]["training"]}
+    waited = [
+        (step, name, "{min:.2%} {median:.2%} {max:.2%}".format(**share))
+        for step, shares in waits.items()
+        for name, share in shares.items()
+    ]
     wanted = result["h100_search_images_per_second"]
     return [
         table(("case", "loader", "images/s", "CPU µs/image", "times faster", "per core", "of an H100's search"), rows),
         "medians; times faster than the plain DataLoader, by the clock and by CPU time; of an H100's search: the part",
         f"of the {wanted:,.0f} images a second that a fused search on one H100 is expected to take",
-        table(("loader", "share of a search step spent waiting (min, median, max)"), waits),
+        table(("step of", "loader", "share spent waiting (min, median, max)"), waited),
+        "a search from memory; else a training of a small network (DD-cifar10, few channels) on the case's batches",
     ]
 
 

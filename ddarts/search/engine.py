@@ -55,7 +55,9 @@ def search(config: SearchConfig) -> dict[str, Any]:
         data, searcher = build(config, group)
         precision = resolve_precision(config.precision, config.amp, searcher.device.type)
         needed = partial(bytes_needed, config, searcher, precision)
-        with explained(config.batch_size, config.init_channels, needed, "--accumulate"):
+        could_halve = searcher.network.execution == "fused" and config.activation_storage != "half"
+        otherwise = "--accumulate" + " or --activation_storage half" * could_halve
+        with explained(config.batch_size, config.init_channels, needed, otherwise):
             return Engine(config, data, searcher, run).search()
 
 

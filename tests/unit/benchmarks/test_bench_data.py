@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddarts_benchmarks import data
+from ddarts_benchmarks import data, waits
 from ddarts_benchmarks.correct import WrongKernelError
 from ddarts_benchmarks.photographs import CLASSES, make_tree
 from ddarts_benchmarks.pipelines import BASELINE, Case, contestants, epochs, image_set
+from ddarts_benchmarks.registry import Settings
 from PIL import Image
 
 from ddarts.runtime.availability import dali_problem
@@ -60,3 +61,33 @@ def test_rates_and_ratios_are_those_of_the_clock_and_of_the_processor() -> None:
     assert found["ratios"] == {"dali": {"min": 1, "median": 2, "max": 4}}
     assert found["per_core_ratios"]["dali"]["median"] == 3
     assert found["share_of_h100_search"]["dali"] == pytest.approx(100 * 0.017 / 192)
+
+
+def test_the_share_of_waiting_is_that_of_the_step() -> None:
+    """A stream that takes three times as long as the step: three quarters, however busy the machine."""
+    clock = iter(range(1_000_000))
+    ticks = 0.0
+
+    def now() -> float:
+        return ticks
+
+    def stream():
+        nonlocal ticks
+        for number in clock:
+            ticks += 3 if number else 1000  # the first one warms up, and does not count
+            yield torch.zeros(1), torch.zeros(1)
+
+    def step(batches, number) -> None:
+        nonlocal ticks
+        assert len(batches) == 1
+        ticks += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waits.time, "perf_counter", now)
+        assert waits._shares(step, [stream()], CPU) == {"min": 0.75, "median": 0.75, "max": 0.75}
+
+
+def test_every_loader_feeds_a_training(tree: Path) -> None:
+    found = waits.of_training(FILES, tree, Settings(device=CPU, quick=True, rounds=1))
+    assert list(found) == list(contestants(FILES))
+    assert all(0 < share["min"] <= share["median"] <= share["max"] < 1 for share in found.values())

@@ -36,12 +36,20 @@ def refused(*_arguments, **_options):
     return torch.empty(2**60, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("supernet", ["reference", "auto"])
-def test_a_search_that_runs_out_of_memory_says_what_it_takes(tmp_path, monkeypatch, supernet):
+@pytest.mark.parametrize(
+    ("supernet", "storage", "otherwise"),
+    [
+        ("reference", "float32", "--accumulate"),
+        ("fused", "float32", "--accumulate or --activation_storage half"),
+        ("fused", "half", "--accumulate"),
+    ],
+)
+def test_a_search_that_runs_out_of_memory_says_what_it_takes(tmp_path, monkeypatch, supernet, storage, otherwise):
     monkeypatch.setattr(phases.Bilevel, "run", refused)
-    line = r"--batch_size 64 at --init_channels 2 \(about \d+\.\d GiB\): lower one of them, or use --accumulate$"
+    line = rf"--batch_size 64 at --init_channels 2 \(about \d+\.\d GiB\): lower one of them, or use {otherwise}$"
+    size = {"layers": 3, "steps": 2, "multiplier": 2, "supernet": supernet, "activation_storage": storage}
     with pytest.raises(DdartsError, match=line):
-        ddarts.search(SearchConfig(layers=3, steps=2, multiplier=2, supernet=supernet, out=str(tmp_path), **TINY))
+        ddarts.search(SearchConfig(out=str(tmp_path), **size, **TINY))
 
 
 def test_a_training_that_runs_out_of_memory_says_what_it_takes(tmp_path, monkeypatch):
@@ -61,6 +69,9 @@ def test_the_estimate_of_a_search_is_near_what_was_measured(supernet, measured):
     assert 0.6 < found / known < 1.6
     halved = SearchConfig(**{**vars(config), "accumulate": 2})
     assert bytes_needed(halved, searcher, "fp32") < 0.6 * found
+    if supernet == "fused":
+        stored = SearchConfig(**{**vars(config), "activation_storage": "half"})
+        assert 0.5 < bytes_needed(stored, build_searcher(stored, 10, CPU), "fp32") / found < 0.75  # 438 of 683 MiB
 
 
 @pytest.mark.parametrize(("name", "precision"), [("ours", "fp32"), ("ours_bf16", "bf16")])
