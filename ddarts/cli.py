@@ -20,6 +20,7 @@ from ddarts.runtime.console import log_to_stderr
 from ddarts.runtime.errors import DdartsError
 from ddarts.runtime.processor import keep_freed_memory, spin_briefly
 from ddarts.runtime.ranks.discovery import Place, discover
+from ddarts.runtime.signals import stop_at_once
 
 REQUEUE, INTERRUPTED, PIPE = 75, 130, 141
 _ON_ALL_RANKS = ("search", "train")
@@ -82,7 +83,10 @@ def _dispatch(words: list[str], place: Place) -> int:
     options: Any = resolve(command.options, given, given.pop("config", None))
     try:
         # What libraries print while they work must not stand between the reader and the JSON object.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        with (
+            contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext(),
+            stop_at_once() if name in _ON_ALL_RANKS else contextlib.nullcontext(),
+        ):
             result = command.call(options)
     except Exception as error:
         if not _is_memory(error):

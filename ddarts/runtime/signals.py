@@ -3,7 +3,10 @@
 import os
 import shlex
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -57,3 +60,24 @@ class StopRequest:
             self._interrupts += 1
             if self._interrupts > 1:
                 raise KeyboardInterrupt
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """While a run is prepared and there is nothing to save, SIGTERM and SIGUSR1 end the process at once, with the
+    code that asks for a requeue. A StopRequest takes over from it."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        print(f"ddarts: stopped by {name} while no step was running; start it again", file=sys.stderr, flush=True)
+        raise SystemExit(Requeue.exit_code)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [number for name in _NAMES[:2] if (number := getattr(signal, name, None)) is not None]
+        before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -6,8 +6,10 @@ import threading
 
 import pytest
 
+from ddarts import cli
+from ddarts.commands.registry import COMMANDS
 from ddarts.runtime.errors import DdartsError
-from ddarts.runtime.signals import Requeue, StopRequest
+from ddarts.runtime.signals import Requeue, StopRequest, stop_at_once
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
@@ -45,6 +47,38 @@ def test_outside_the_main_thread_it_does_nothing():
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_while_a_run_is_prepared_a_signal_ends_it_and_asks_for_a_requeue(monkeypatch, capsys, name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+
+    def prepare(_options):
+        with StopRequest() as stop:  # the run's own takes over, and hands back
+            os.kill(os.getpid(), number)
+            assert stop.requested
+        os.kill(os.getpid(), number)
+        pytest.fail("still running")
+
+    monkeypatch.setattr(type(COMMANDS["search"]), "call", staticmethod(prepare))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["search"])
+    assert ended.value.code == 75 and signal.getsignal(number) is before
+    assert capsys.readouterr().err == f"ddarts: stopped by {name} while no step was running; start it again\n"
+
+
+def test_other_threads_prepare_without_handlers():
+    seen = []
+
+    def work():
+        with stop_at_once():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 def test_requeue_tells_the_command():
