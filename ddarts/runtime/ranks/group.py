@@ -7,6 +7,8 @@ Shapes: P processes (ranks).
 import hashlib
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -21,6 +23,7 @@ from ddarts.runtime.ranks.discovery import Place
 
 _log = logging.getLogger(__name__)
 
+_GRACE = 5.0  # seconds for torch to give up by itself, which says more
 _STOPPED = 75  # the exit code of all ranks that stop together on request: nothing to tell
 _FAULT = "fault"  # where a rank that fails leaves its message
 _SIGNS = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "socket", "broken pipe", "store")
@@ -221,20 +224,43 @@ def _join(place: Place, device: torch.device, timeout: float) -> Any:
     os.environ.update({name: str(value) for name, value in own.items()})
     limit = timedelta(seconds=timeout)
     where = f"{place.address}:{place.port}"
+    backend = "nccl" if device.type == "cuda" else "gloo"
     try:
-        store, _, _ = next(iter(dist.rendezvous("env://", place.rank, place.size, timeout=limit)))
-        store.set_timeout(limit)
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        inner = dist.PrefixStore("group", store)
-        dist.init_process_group(backend, store=inner, rank=place.rank, world_size=place.size, timeout=limit)
+        with _giving_up(place, where, timeout):
+            store, _, _ = next(iter(dist.rendezvous("env://", place.rank, place.size, timeout=limit)))
+            store.set_timeout(limit)
+            inner = dist.PrefixStore("group", store)
+            dist.init_process_group(backend, store=inner, rank=place.rank, world_size=place.size, timeout=limit)
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
         if "EADDRINUSE" in text or "address already in use" in text.lower():
             raise DdartsError(f"{where}: this port is taken; set MASTER_PORT to a free one, or leave it out") from None
-        raise DdartsError(
-            f"{place}: the ranks did not meet at {where} within {timeout:g} s ({text[:160]}); are all of them started, "
-            "and can each reach that host?"
-        ) from None
+        raise DdartsError(_not_met(place, where, timeout, text[:160])) from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return dist.PrefixStore("texts", store)
+
+
+def _not_met(place: Place, where: str, timeout: float, why: str) -> str:
+    return (
+        f"{place}: the ranks did not meet at {where} within {timeout:g} s ({why}); are all of them started, and can "
+        "each reach the others? Between machines GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME names the network interface"
+    )
+
+
+@contextmanager
+def _giving_up(place: Place, where: str, timeout: float) -> Iterator[None]:
+    """End this process where what is inside takes longer than it may: gloo waits without end for a rank that has met
+    it but cannot be reached, and no exception gets through to it."""
+
+    def end() -> None:
+        print(f"ddarts (rank {place.rank}): error: {_not_met(place, where, timeout, 'no answer')}", file=sys.stderr)
+        os._exit(DdartsError.exit_code)
+
+    timer = threading.Timer(timeout + _GRACE, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

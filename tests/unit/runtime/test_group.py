@@ -3,11 +3,14 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 import torch
+from command_line import ENVIRONMENT
 from thread_ranks import on_ranks
 
 from ddarts.runtime import files
@@ -155,6 +158,18 @@ def test_a_port_that_is_taken_and_ranks_that_do_not_come():
             _open(Place(port=port), 20)
     with pytest.raises(DdartsError, match="did not meet at .* within 1 s"):
         _open(Place(0, 2, port=free_port()), 1)
+
+
+def test_a_rank_that_cannot_reach_another_ends_though_the_library_waits_without_end():
+    script = (
+        "import time; from ddarts.runtime.ranks import group; from ddarts.runtime.ranks.discovery import Place\n"
+        "group._GRACE = 0.0\n"
+        "with group._giving_up(Place(0, 2), 'node0:29500', 0.1): time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert done.stderr.startswith("ddarts (rank 0): error: rank 0 of 2: the ranks did not meet at node0:29500")
+    assert "GLOO_SOCKET_IFNAME" in done.stderr
 
 
 def _open(place, timeout):
