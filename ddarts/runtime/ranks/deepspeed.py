@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddarts.runtime.errors import DdartsError
+from ddarts.runtime.errors import DdartsError, UsageError
 from ddarts.runtime.loss_scale import LossScale
 from ddarts.runtime.ranks.group import Group
 
@@ -37,7 +37,7 @@ class DeepSpeedEngine:
     """Steps of the weights by DeepSpeed; see `engines.WeightEngine` for what each call means.
 
     optimizer: torch's SGD over the network's parameters. config: DeepSpeed's configuration (`ds_config.merged`).
-    DdartsError where DeepSpeed is not installed.
+    DdartsError where DeepSpeed is not installed, UsageError where it refuses a key.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class DeepSpeedEngine:
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         deepspeed = _import(group.device)
+        _check(deepspeed, config)
         self.network, self.group, self.scale = network, group, scale
         self.parameters = list(network.parameters())
         self.grad_clip = float(config["gradient_clipping"])
@@ -148,6 +149,16 @@ def _taken(leaf: Tensor) -> Tensor:
     gradient, leaf.grad = leaf.grad, None
     assert gradient is not None
     return gradient
+
+
+def _check(deepspeed: Any, config: Mapping[str, Any]) -> None:
+    """UsageError with the keys that DeepSpeed itself does not take."""
+    try:
+        deepspeed.DeepSpeedConfig(dict(config))
+    except (ValueError, deepspeed.runtime.config.DeepSpeedConfigError) as error:
+        found = error.errors() if hasattr(error, "errors") else []  # pydantic's
+        lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found] or [str(error)]
+        raise UsageError(f"--ds_config: DeepSpeed refuses {'; '.join(lines)}") from None
 
 
 def _import(device: torch.device) -> Any:
