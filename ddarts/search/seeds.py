@@ -49,13 +49,12 @@ class SeedRun:
         return json.loads(path.read_text()) if path.is_file() else None
 
     def words(self, device: str, folder: Path) -> list[str]:
-        """The command that runs it on `device`, or goes on with it."""
-        command = [sys.executable, "-m", "ddarts", "search", "--json"]
-        if any((self.folder / CHECKPOINTS).glob("step_*")):
-            return [*command, "--resume", str(self.folder), "--device", device]
+        """The command that runs it on `device`, or goes on with it under the same options."""
         path = folder / f"{self.config.save}.yaml"
         to_yaml(replace(self.config, device=device), path)
-        return [*command, "--config", str(path)]
+        begun = any((self.folder / CHECKPOINTS).glob("step_*"))
+        command = [sys.executable, "-m", "ddarts", "search", "--json", "--config", str(path)]
+        return [*command, "--resume"] if begun else command
 
 
 def search_seeds(config: SearchConfig) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 import json
 import statistics
+from dataclasses import replace
 
 import pytest
 
 import ddarts
 from ddarts.config import SearchConfig
+from ddarts.config import resolve as options_of
+from ddarts.config.files import to_yaml
 from ddarts.genotype.distance import distance
 from ddarts.genotype.files import read, write
 from ddarts.genotype.zoo import resolve
@@ -51,6 +54,16 @@ def test_a_seed_that_has_a_run_already_is_refused_before_any_starts(tmp_path, mo
     finished(tmp_path, 1, 90.0, None)
     with pytest.raises(UsageError, match="run-seed1: already holds a run.*--resume"):
         ddarts.search(config(tmp_path, seeds=(0, 1)))
+
+
+def test_a_seed_goes_on_under_the_options_of_the_command(tmp_path):
+    run = SeedRun(config(tmp_path, seed=1, save="run-seed1", epochs=7))
+    (run.folder / "checkpoints" / "step_0000000001").mkdir(parents=True)
+    to_yaml(replace(run.config, epochs=1), run.folder / "config.yaml")
+    words = run.words("cpu", tmp_path)
+    assert words[-1] == "--resume"
+    found = options_of(SearchConfig, {"resume": "auto"}, words[words.index("--config") + 1])
+    assert (found.epochs, found.seed, found.resume) == (7, 1, str(run.folder))
 
 
 @pytest.mark.slow
