@@ -74,7 +74,10 @@ def _continued(cls: type, chosen: dict[str, Any]) -> dict[str, Any]:
     command = written_by(written)
     if command not in (None, cls.command):  # type: ignore[attr-defined]
         raise UsageError(f"--resume {chosen['resume']}: a run of ddarts {command}; continue it with that command")
-    return {**read_options(cls, written), **chosen}
+    before = read_options(cls, written)
+    if chosen.get("engine") == "torch":
+        before.pop("ds_config", None)  # of the engine that the run had
+    return {**before, **chosen}
 
 
 def _runs(cls: type, values: Mapping[str, Any]) -> Path:

@@ -187,6 +187,15 @@ def test_a_continued_run_keeps_its_options(tmp_path):
     assert inside.batch_size == 5
 
 
+def test_a_run_that_changes_its_engine_leaves_the_settings_of_the_old_one(tmp_path):
+    settings = tmp_path / "ds.json"
+    settings.write_text('{"zero_optimization": {"stage": 1}}')
+    config = TrainConfig(arch="DD-4", engine="deepspeed", ds_config=str(settings))
+    run = str(a_run(tmp_path, "eval", "a", config))
+    assert resolve(TrainConfig, {"resume": run}).ds_config == str(settings)
+    assert resolve(TrainConfig, {"resume": run, "engine": "torch"}).ds_config is None
+
+
 def test_a_bare_resume_means_the_run_that_is_named(tmp_path):
     run = a_run(tmp_path, "search", "b", SearchConfig(epochs=4, save="b", out=str(tmp_path)))
     chosen = resolve(SearchConfig, {"resume": "auto", "save": "b", "out": str(tmp_path)})
