@@ -7,8 +7,8 @@ are not one.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -51,20 +51,19 @@ class DeepSpeedEngine:
         autocast: Callable[[], AbstractContextManager] = nullcontext,
     ) -> None:
         deepspeed = _import(group.device)
-        _check(deepspeed, config)
         self.network, self.group, self.scale = network, group, scale
         self.parameters = list(network.parameters())
         self.grad_clip = float(config["gradient_clipping"])
         self.stage = int(config["zero_optimization"]["stage"])
         self._defaults = optimizer.state_dict()
         network.to(memory_format=torch.contiguous_format)  # DeepSpeed sends and flattens parameters as rows of bytes
-        self._engine, *_ = deepspeed.initialize(
-            model=_Autocast(network, autocast),
-            optimizer=optimizer,
-            # Without ZeRO DeepSpeed would clip by a norm in float32, which it takes once more; here it is at hand.
-            config={**config, **({} if self.stage else {"gradient_clipping": 0.0})},
-            dist_init_required=False,
-        )
+        # Without ZeRO DeepSpeed would clip by a norm in float32, which it takes once more; here it is at hand.
+        settings = {**config, **({} if self.stage else {"gradient_clipping": 0.0})}
+        module = _Autocast(network, autocast)
+        with _naming_keys(deepspeed):
+            self._engine, *_ = deepspeed.initialize(
+                model=module, optimizer=optimizer, config=settings, dist_init_required=False
+            )
         if self.parameters[0].dtype == torch.float64:
             self._engine.communication_data_type = torch.float64
         self.optimizer = optimizer
@@ -151,14 +150,18 @@ def _taken(leaf: Tensor) -> Tensor:
     return gradient
 
 
-def _check(deepspeed: Any, config: Mapping[str, Any]) -> None:
-    """UsageError with the keys that DeepSpeed itself does not take."""
+@contextmanager
+def _naming_keys(deepspeed: Any) -> Iterator[None]:
+    """UsageError with the keys of the configuration that DeepSpeed itself does not take."""
+    from pydantic import ValidationError
+
     try:
-        deepspeed.DeepSpeedConfig(dict(config))
-    except (ValueError, deepspeed.runtime.config.DeepSpeedConfigError) as error:
-        found = error.errors() if hasattr(error, "errors") else []  # pydantic's
-        lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found] or [str(error)]
+        yield
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
         raise UsageError(f"--ds_config: DeepSpeed refuses {'; '.join(lines)}") from None
+    except deepspeed.runtime.config.DeepSpeedConfigError as error:
+        raise UsageError(f"--ds_config: DeepSpeed refuses it ({error})") from None
 
 
 def _import(device: torch.device) -> Any:
