@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -28,30 +28,20 @@ class Requeue(DdartsError):  # noqa: N818 (a request, not an error)
 
 
 class StopRequest:
-    """Context manager: SIGTERM, SIGUSR1 and SIGINT set `requested`; a second SIGINT raises KeyboardInterrupt.
-
-    Handlers from before come back on leaving. Outside the main thread Python allows no handlers, so nothing is done.
-    """
+    """Context manager: SIGTERM, SIGUSR1 and SIGINT set `requested`; a second SIGINT raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.requested = False
         self.signal_name: str | None = None
         self._interrupts = 0
-        self._before: dict[int, Any] = {}
+        self._handled = _handled_by(self._handle, _NAMES)
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            for name in _NAMES:
-                number = getattr(signal, name, None)  # Windows has no SIGUSR1
-                if number is not None:
-                    self._before[number] = signal.signal(number, self._handle)
+        self._handled.__enter__()
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        for number, handler in self._before.items():
-            # None: set by C code, which Python cannot put back; the default is the nearest.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._before.clear()
+    def __exit__(self, *exception: Any) -> None:
+        self._handled.__exit__(*exception)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.requested = True
@@ -72,12 +62,20 @@ def stop_at_once() -> Iterator[None]:
         print(f"ddarts: stopped by {name} while no step was running; start it again", file=sys.stderr, flush=True)
         raise SystemExit(Requeue.exit_code)
 
+    with _handled_by(end, _NAMES[:2]):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None], names: Sequence[str]) -> Iterator[None]:
+    """Handlers from before come back on leaving. Outside the main thread Python allows none, so nothing is done."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        numbers = [number for name in _NAMES[:2] if (number := getattr(signal, name, None)) is not None]
-        before = {number: signal.signal(number, end) for number in numbers}
+        numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]  # Windows: no USR1
+        before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number, handled in before.items():
+            # None: set by C code, which Python cannot put back; the default is the nearest.
+            signal.signal(number, signal.SIG_DFL if handled is None else handled)
